@@ -1,0 +1,76 @@
+"""What users construct: a log, and how to run a stream on it."""
+
+from __future__ import annotations
+
+from .checkpoint import CheckpointStore
+from .log import EventLog
+from .validation import non_negative, positive, positive_int
+
+__all__ = ["InvalidationBus", "StreamOptions"]
+
+
+class StreamOptions:
+    """How a stream runs on its log.
+
+    The defaults keep promise 1 (every acknowledged event applied within 2 s of the log being reachable); raise
+    the bounds on time only with that in mind.
+    """
+
+    __slots__ = (
+        "append_timeout_seconds",
+        "call_timeout_seconds",
+        "checkpoint_seconds",
+        "checkpoints",
+        "frame_max_bytes",
+        "frame_max_events",
+        "heartbeat_seconds",
+        "instance_id",
+        "outbox_max_events",
+        "proof_seconds",
+        "replay_records",
+        "retry_max_seconds",
+    )
+
+    def __init__(
+        self,
+        *,
+        instance_id: str | None = None,
+        checkpoints: CheckpointStore | None = None,
+        checkpoint_seconds: float = 1.0,
+        outbox_max_events: int = 10_000,
+        frame_max_events: int = 512,
+        frame_max_bytes: int = 256 * 1024,
+        append_timeout_seconds: float = 2.0,
+        call_timeout_seconds: float = 1.0,
+        proof_seconds: float = 0.75,
+        heartbeat_seconds: float = 10.0,
+        retry_max_seconds: float = 0.75,
+        replay_records: int = 10_000,
+    ) -> None:
+        self.instance_id = instance_id
+        self.checkpoints = checkpoints
+        self.checkpoint_seconds = positive("checkpoint_seconds", checkpoint_seconds)
+        self.outbox_max_events = positive_int("outbox_max_events", outbox_max_events)
+        self.frame_max_events = positive_int("frame_max_events", frame_max_events)
+        self.frame_max_bytes = positive_int("frame_max_bytes", frame_max_bytes)
+        self.append_timeout_seconds = positive("append_timeout_seconds", append_timeout_seconds)
+        self.call_timeout_seconds = positive("call_timeout_seconds", call_timeout_seconds)
+        self.proof_seconds = positive("proof_seconds", proof_seconds)
+        self.heartbeat_seconds = positive("heartbeat_seconds", heartbeat_seconds)
+        self.retry_max_seconds = positive("retry_max_seconds", retry_max_seconds)
+        self.replay_records = int(non_negative("replay_records", replay_records))
+
+
+class InvalidationBus:
+    """A log plus the shared stream; `RedisStreamsInvalidationBus` and its siblings are this with their own log.
+
+    Holds configuration only: nothing here is bound to an event loop or a process, so it may be built at import
+    time and carried over a fork. The cache runs one `InvalidationStream` on it between `start` and `stop`.
+    """
+
+    def __init__(self, log: EventLog, stream: StreamOptions | None = None) -> None:
+        self.log = log
+        self.stream_options = stream or StreamOptions()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.log!r})"

@@ -1,0 +1,334 @@
+"""The cache: the order of steps for a read and for a change, and nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar, overload
+
+from async_hybrid_cache_codecs import Serializer
+from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysRemoved, ScopeCleared
+
+from .bus import InvalidationBus
+from .cached import CachedFunction, build, checked_key
+from .clock import Clock, SystemClock
+from .distributed import DistributedCache
+from .errors import ConfigurationError
+from .lifecycle import Lifecycle
+from .loader import MISSING, Loader, Loading
+from .options import CacheOptions, EffectiveOptions
+from .positions import ORIGIN, Position
+from .receipt import Receipt
+from .registry import find_broker
+from .report import report_health, report_stats
+from .scoped import ScopedCache
+from .scopes import Scope, Scopes
+from .shared import SharedTier, typed
+from .stats import CacheStats, Health
+from .stream import InvalidationStream, Pending
+from .validation import positive
+
+__all__ = ["DEFAULT_SCOPE", "AsyncHybridCache"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+DEFAULT_SCOPE = "default"
+
+
+class AsyncHybridCache:
+    """A cache in this process (L1), optionally shared through a server (L2) and kept true by an event stream.
+
+    Build it at import time, `start` it in the event loop that uses it, `stop` it there (`async with` does both).
+    Before `start` it serves from L1 and the loaders alone.
+
+    - `distributed_cache`: the L2; None for none.
+    - `invalidation_bus`: what tells the other instances of changes; None for a single process.
+    - `options`: defaults of every scope and cached function.
+    - `require_bus` (False): `start` raises where the log cannot be reached, instead of trying on in background.
+    - `distributed_timeout_seconds` (0.5): what one call of L2 may take before L2 counts as away.
+    - `lease_seconds` (10): how long a miss reserves the right to fill L2.
+    - `clock`, `rng`: time and randomness, for simulations.
+
+    Raises `ConfigurationError` for an option that cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        distributed_cache: DistributedCache | None = None,
+        invalidation_bus: InvalidationBus | None = None,
+        options: CacheOptions | None = None,
+        require_bus: bool = False,
+        distributed_timeout_seconds: float = 0.5,
+        lease_seconds: float = 10.0,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        if options is not None and not isinstance(options, CacheOptions):
+            raise ConfigurationError(f"options must be CacheOptions(...), not {options!r}")
+        if invalidation_bus is not None and not isinstance(invalidation_bus, InvalidationBus):
+            raise ConfigurationError(f"invalidation_bus must be an InvalidationBus, not {invalidation_bus!r}")
+        clock = clock or SystemClock()
+        rng = rng or random.SystemRandom()
+        timeout = positive("distributed_timeout_seconds", distributed_timeout_seconds)
+        lease = positive("lease_seconds", lease_seconds)
+        self.monotonic = clock.monotonic
+        self._options = EffectiveOptions().override(options)
+        self._scopes = Scopes(clock, self._attached)
+        self._l2 = SharedTier(distributed_cache, clock, timeout, lease) if distributed_cache else None
+        self._stream = InvalidationStream(invalidation_bus, self._scopes, clock, rng) if invalidation_bus else None
+        self._loader = Loader(self._scopes, self._l2, self._stamp, clock, rng)
+        self._lifecycle = Lifecycle(
+            self._scopes, self._l2, self._stream, self._loader, clock, require_bus, self._announce
+        )
+
+    @classmethod
+    def from_url(
+        cls, url: str, *, options: CacheOptions | None = None, namespace: str = "ahc", **arguments: Any
+    ) -> AsyncHybridCache:
+        """A cache whose log, and L2 where that kind of server has one, are both behind `url`.
+
+        `namespace` separates applications that share a server. Further arguments are the constructor's.
+        """
+        broker = find_broker(url)
+        return cls(
+            distributed_cache=broker.distributed_cache(url, namespace=namespace),
+            invalidation_bus=broker.bus(url, namespace=namespace, stream=None),
+            options=options,
+            **arguments,
+        )
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Connect. Returns once the log is followed, or known to be away (then it is retried in background).
+
+        Raises `LogUnavailable` in that case with `require_bus=True`, and `CacheClosed` where the cache was
+        started in another event loop or before a fork. Starting a started cache does nothing.
+        """
+        await self._lifecycle.start()
+
+    async def stop(self) -> None:
+        """Send what waits and let go of everything, within about 5 seconds. Stopping twice does nothing."""
+        await self._lifecycle.stop()
+
+    async def __aenter__(self) -> AsyncHybridCache:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    # -- reads -----------------------------------------------------------------------------------------------
+
+    async def get(self, key: str, default: Any = None, *, scope: str = DEFAULT_SCOPE) -> Any:
+        """The value of `key` in L1 or L2, else `default`. Loads nothing; stale values are not returned."""
+        state = self.scope_state(scope)
+        entry = state.store.entries.get(checked_key(key))
+        if entry is not None and self.monotonic() < entry.fresh_until:
+            entry.used = state.store.tick()
+            return entry.read()
+        self._lifecycle.check()
+        value = await self._loader.get(state, key, Loading(None, state.options, self._untyped))
+        return default if value is MISSING else value
+
+    async def get_or_set(
+        self,
+        key: str,
+        factory: Callable[[], Awaitable[T]],
+        *,
+        scope: str = DEFAULT_SCOPE,
+        options: CacheOptions | None = None,
+    ) -> T:
+        """The value of `key`, from L1, L2 or `await factory()`; that load is shared by all who ask meanwhile."""
+        state = self.scope_state(scope)
+        entry = state.store.entries.get(checked_key(key))
+        if entry is not None and self.monotonic() < entry.fresh_until:
+            entry.used = state.store.tick()
+            return entry.read()  # type: ignore[no-any-return]
+        effective = state.options.override(options)
+        return await self.load(state, key, factory, effective, self._untyped)  # type: ignore[no-any-return]
+
+    def load(
+        self,
+        scope: Scope,
+        key: str,
+        factory: Callable[[], Awaitable[Any]],
+        options: EffectiveOptions,
+        serializer: Callable[[], Serializer],
+    ) -> Coroutine[Any, Any, Any]:
+        """What `get_or_set` does on a miss, with everything resolved; where cached functions come on a miss."""
+        self._lifecycle.check()
+        return self._loader.get(scope, checked_key(key), Loading(factory, options, serializer))
+
+    async def refresh(
+        self,
+        scope: Scope,
+        key: str,
+        factory: Callable[[], Awaitable[Any]],
+        options: EffectiveOptions,
+        serializer: Callable[[], Serializer],
+    ) -> Any:
+        """Load anew, past what is kept, and keep the result in L1 and L2."""
+        self._lifecycle.check()
+        return await self._loader.refresh(scope, key, Loading(factory, options, serializer, past_l2=True))
+
+    # -- changes ---------------------------------------------------------------------------------------------
+
+    async def set(
+        self, key: str, value: Any, *, scope: str = DEFAULT_SCOPE, options: CacheOptions | None = None
+    ) -> Receipt:
+        """Keep `value` here and in L2, and tell the other instances that theirs is old."""
+        state = self.scope_state(scope)
+        return await self.store(state, checked_key(key), value, state.options.override(options), self._untyped)
+
+    async def store(
+        self,
+        scope: Scope,
+        key: str,
+        value: Any,
+        options: EffectiveOptions,
+        serializer: Callable[[], Serializer],
+    ) -> Receipt:
+        """`set` with everything resolved: delete in L2, append, put in L2 and L1 under the event's position."""
+        self._lifecycle.check()
+        event = KeysRemoved(scope.name, (key,))
+        token: str | None = None
+        self._scopes.fence_keys(scope.name, (key,))
+        try:
+            token = await self._l2.lease(scope.name, key) if self._l2 else None
+        finally:
+            # also where the caller was cancelled: the data may have changed, and the others must hear of it
+            self._scopes.fence_keys(scope.name, (key,))
+            pending = self._announce(event)
+        receipt = await self._lifecycle.receipt(pending)
+        stamp = receipt.position or self._stamp()
+        if self._scopes.tombstones.allow(scope.name, key, stamp, stamp):
+            self._loader.keep(scope, key, value, options, stamp)
+            if token is not None and self._l2 is not None and options.ttl_seconds > 0:
+                await self._l2.fill(
+                    scope.name, key, value, serializer(), stamp=stamp, ttl=options.ttl_seconds, token=token
+                )
+        return receipt
+
+    async def remove(self, key: str, *more: str, scope: str = DEFAULT_SCOPE) -> Receipt:
+        """Remove entries from L1 and L2, and tell the other instances.
+
+        The order matters: L2 before the announcement, or another instance would read the old value back; and L1
+        again after L2, since a local read may have copied the old value between the two.
+        """
+        self._lifecycle.check()
+        keys = tuple(checked_key(k) for k in (key, *more))
+        self._scopes.fence_keys(scope, keys)
+        try:
+            if self._l2:
+                await self._l2.delete(scope, keys)
+        finally:
+            self._scopes.fence_keys(scope, keys)
+            pending = self._announce(KeysRemoved(scope, keys))
+        return await self._lifecycle.receipt(pending)
+
+    async def clear(self, *, scope: str | None = None) -> Receipt:
+        """Remove every entry of `scope`, or of all scopes, from L1 and L2, and tell the other instances."""
+        self._lifecycle.check()
+        self._scopes.fence_scopes(scope)
+        try:
+            if self._l2:
+                await self._l2.clear(scope)
+        finally:
+            self._scopes.fence_scopes(scope)
+            pending = self._announce(CacheCleared() if scope is None else ScopeCleared(scope))
+        return await self._lifecycle.receipt(pending)
+
+    async def remove_local(self, key: str, *, scope: str = DEFAULT_SCOPE) -> None:
+        """Drop an entry from L1 of this process alone."""
+        self._scopes.fence_keys(scope, (checked_key(key),))
+
+    async def clear_memory(self, *, scope: str | None = None) -> None:
+        """Drop the entries of `scope`, or of all scopes, from L1 of this process alone."""
+        self._scopes.fence_scopes(scope)
+
+    # -- scopes and functions --------------------------------------------------------------------------------
+
+    def scope(self, name: str, *, options: CacheOptions | None = None) -> ScopedCache:
+        """The same cache with `scope=name` everywhere, and options of its own."""
+        self.scope_state(name, options)
+        return ScopedCache(self, name)
+
+    @overload
+    def cached(self, key: Callable[P, Coroutine[Any, Any, R]], /) -> CachedFunction[P, R]: ...
+    @overload
+    def cached(
+        self,
+        key: str | Callable[..., str] | None = None,
+        *,
+        scope: str | None = None,
+        options: CacheOptions | None = None,
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], CachedFunction[P, R]]: ...
+    def cached(
+        self,
+        key: Any = None,
+        *,
+        scope: str | None = None,
+        options: CacheOptions | None = None,
+    ) -> Any:
+        """Cache a coroutine function.
+
+        `key` is a function of the arguments (or of some of them, by name), a template such as
+        `"user:{user_id}"`, a literal such as `"settings"`, or left out: then it is built from the arguments.
+        `scope` is the function's module and qualified name unless given.
+        """
+        if inspect.iscoroutinefunction(key):
+            return build(self, key, None, scope, options)
+        if not (key is None or isinstance(key, str) or callable(key)):
+            raise ConfigurationError(f"key must be a template, a function or left out, not {key!r}")
+        return lambda function: build(self, function, key, scope, options)
+
+    # -- report ----------------------------------------------------------------------------------------------
+
+    def stats(self) -> CacheStats:
+        """Everything counted so far."""
+        return report_stats(self._scopes, self._loader, self._l2, self._stream)
+
+    def health(self) -> Health:
+        """Whether everything that was configured works, and since when not."""
+        return report_health(self._lifecycle, self._l2, self._stream)
+
+    # -- for the parts ---------------------------------------------------------------------------------------
+
+    def scope_state(self, name: str, options: CacheOptions | None = None) -> Scope:
+        """The scope of that name."""
+        effective = self._options.override(options)
+        state = self._scopes.get(name, effective)
+        if options is not None and not state.adopt(effective):
+            raise ConfigurationError(
+                f"scope {name!r} already has lru_max_keys={state.options.lru_max_keys}, "
+                f"and cannot have lru_max_keys={effective.lru_max_keys} as well"
+            )
+        return state
+
+    def effective(self, options: CacheOptions | None) -> EffectiveOptions:
+        """The cache's options overridden by `options`."""
+        return self._options.override(options)
+
+    def serializer_for(self, annotation: Any) -> Serializer:
+        """The L2's serializer, bound to a type where it can be."""
+        assert self._l2 is not None
+        return typed(self._l2.cache.serializer, annotation)
+
+    def _untyped(self) -> Serializer:
+        assert self._l2 is not None
+        return self._l2.cache.serializer
+
+    def _stamp(self) -> Position:
+        return self._stream.stamp if self._stream else ORIGIN
+
+    def _attached(self) -> None:
+        if self._l2:
+            self._l2.enabled = True
+
+    def _announce(self, event: Event) -> Pending | None:
+        return self._stream.publish(event) if self._stream else None

@@ -1,0 +1,76 @@
+"""What an L2 has to implement: values by key, with leases and stamps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from async_hybrid_cache_codecs import Serializer
+
+from .positions import Position
+
+__all__ = ["DistributedCache", "Hit", "Miss"]
+
+
+class Hit(NamedTuple):
+    """An entry found in L2: opaque bytes, the stamp it was filled under, and the seconds it has left."""
+
+    data: bytes
+    stamp: Position
+    remaining: float
+
+
+class Miss(NamedTuple):
+    """Nothing usable in L2. `token` is the lease that a fill needs; `None` where somebody else holds it."""
+
+    token: str | None
+
+
+class DistributedCache(Protocol):
+    """Values by scope and key, shared by all instances.
+
+    A **lease** (as in Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013) is what keeps a slow loader
+    from storing a value that was removed meanwhile: a miss hands out a token, a delete or a clear voids it, a
+    fill needs its live token. Every operation is atomic for each of its keys and takes one round trip.
+
+    Constructing one touches neither the network nor an event loop; `open` binds it to the running loop, and it
+    may be opened again after `close`. Errors are `DistributedCacheError` with the driver's as the cause. Calls
+    are bounded in time by the caller, who cancels them.
+    """
+
+    @property
+    def serializer(self) -> Serializer:
+        """Turns values into bytes; bound to a type where it can be and a type is known."""
+        ...
+
+    async def open(self) -> None:
+        """Make ready for use in the running loop."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every resource that this object made, and of none that it was given. Never raises."""
+        ...
+
+    async def get(self, scope: str, key: str, *, oldest: Position, lease_seconds: float) -> Hit | Miss:
+        """The entry, or a lease to fill it.
+
+        An entry stamped before `oldest` is deleted and counts as a miss. A lease ends by itself after
+        `lease_seconds`; while one is live, others that miss get no token. 0 takes no lease: a miss has no token.
+        """
+        ...
+
+    async def lease(self, scope: str, key: str, *, lease_seconds: float) -> str:
+        """Delete the entry, void any lease on it, and take a new one: how a `set` begins."""
+        ...
+
+    async def fill(self, scope: str, key: str, data: bytes, *, stamp: Position, ttl: float, token: str) -> bool:
+        """Store `data` for `ttl` seconds if `token` is still live, and end the lease. False where it is not."""
+        ...
+
+    async def delete(self, scope: str, keys: Sequence[str]) -> None:
+        """Delete the entries and void the leases on them."""
+        ...
+
+    async def clear(self, scope: str | None) -> None:
+        """Delete every entry and void every lease of one scope, or of all (`None`), and nothing else's."""
+        ...

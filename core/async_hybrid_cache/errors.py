@@ -1,0 +1,46 @@
+"""The errors of the cache and the stream. All of them are a `CacheError`."""
+
+from __future__ import annotations
+
+from async_hybrid_cache_codecs.errors import CacheError, DecodeError, EncodeError
+
+__all__ = [
+    "CacheClosed",
+    "CacheError",
+    "ConfigurationError",
+    "DecodeError",
+    "DistributedCacheError",
+    "EncodeError",
+    "LoaderTimeout",
+    "LogRefused",
+    "LogUnavailable",
+    "PositionLost",
+]
+
+
+class ConfigurationError(CacheError, ValueError):
+    """An option, URL or key template that cannot be used; the message names it and the fix."""
+
+
+class CacheClosed(CacheError):
+    """The cache was stopped, or started where it can no longer be used; the message says what to do."""
+
+
+class LoaderTimeout(CacheError, TimeoutError):
+    """A loader took longer than `hard_timeout_seconds`, and there was no stale value to return."""
+
+
+class DistributedCacheError(CacheError):
+    """The server behind L2 failed or could not be reached."""
+
+
+class LogUnavailable(CacheError):
+    """The log could not be reached, or did not answer; an append may or may not have happened."""
+
+
+class LogRefused(CacheError):
+    """The log answered that it will never take this (credentials, permission, size); trying again is no use."""
+
+
+class PositionLost(CacheError):
+    """The log no longer holds what was asked for: it was trimmed, truncated, deleted, recreated or replaced."""

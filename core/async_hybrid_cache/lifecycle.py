@@ -1,0 +1,194 @@
+"""Start, stop, and what runs in between; and where a cache may be used at all."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import os
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from async_hybrid_cache_codecs.events import Event
+
+from .clock import Clock
+from .errors import CacheClosed, LogUnavailable
+from .loader import Loader
+from .receipt import Receipt
+from .scopes import Scopes
+from .shared import SharedTier
+from .stream import InvalidationStream, Pending
+
+__all__ = ["Lifecycle", "State"]
+
+_START_SECONDS = 5.0
+_STOP_SECONDS = 2.0
+_TICK_SECONDS = 0.5
+_SWEEP_CHUNK = 1000
+
+
+class State(enum.Enum):
+    """Where a cache is in its life; the values tell users what to do."""
+
+    NEW = "the cache has not been started"
+    RUNNING = "the cache is running"
+    STOPPED = "the cache is stopped; call start() to use it again"
+    FORKED = (
+        "the cache was started before this process forked, and its connections belong to the parent; "
+        "build it at import time and call start() in each worker, after the fork"
+    )
+    ABANDONED = "the event loop that the cache was started in ended without stop(); call start() in this one"
+
+
+class Lifecycle:
+    """Runs the stream, L2 and a maintenance task between `start` and `stop`."""
+
+    def __init__(
+        self,
+        scopes: Scopes,
+        l2: SharedTier | None,
+        stream: InvalidationStream | None,
+        loader: Loader,
+        clock: Clock,
+        require_bus: bool,
+        announce: Callable[[Event], Pending | None],
+    ) -> None:
+        self._scopes = scopes
+        self._l2 = l2
+        self._stream = stream
+        self._loader = loader
+        self._clock = clock
+        self._require_bus = require_bus
+        self._announce = announce
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._maintenance: asyncio.Task[Any] | None = None
+        self.state = State.NEW
+        _alive.add(self)
+
+    def check(self) -> None:
+        """Raise `CacheClosed`, saying what to do, where the cache cannot be used here and now."""
+        if self.state is State.RUNNING:
+            if asyncio.get_running_loop() is self._loop:
+                return
+            if self._loop is not None and self._loop.is_closed():
+                self.state = State.ABANDONED
+                self._forget()
+            else:
+                raise CacheClosed(
+                    "the cache was started in another event loop, which is still running; "
+                    "use it there, or build a cache for each loop"
+                )
+        if self.state is not State.NEW:
+            raise CacheClosed(self.state.value)
+
+    async def start(self) -> None:
+        """See `AsyncHybridCache.start`."""
+        if self.state is State.FORKED:
+            raise CacheClosed(self.state.value)
+        if self.state is State.RUNNING:
+            try:
+                self.check()
+                return
+            except CacheClosed:
+                if self.state is State.RUNNING:
+                    raise
+        if self.state is State.ABANDONED and self._stream:
+            self._stream.detach()
+        self.state = State.RUNNING
+        self._loop = asyncio.get_running_loop()
+        try:
+            await self._connect()
+        except BaseException:
+            await self.stop()
+            raise
+        self._maintenance = asyncio.create_task(self._maintain(), name="async-hybrid-cache maintenance")
+
+    async def _connect(self) -> None:
+        if self._l2:
+            await self._l2.open()
+            self._l2.enabled = self._stream is None
+        if self._stream:
+            failure = await self._stream.start(_START_SECONDS)
+            if failure is not None and self._require_bus:
+                raise LogUnavailable(
+                    f"the invalidation log cannot be used: {failure}; "
+                    "check its URL and server, or start without require_bus=True"
+                ) from failure
+
+    async def stop(self) -> None:
+        """See `AsyncHybridCache.stop`."""
+        if self.state is not State.RUNNING:
+            return
+        self.check()
+        self.state = State.STOPPED
+        if self._maintenance:
+            self._maintenance.cancel()
+            await asyncio.wait({self._maintenance})
+            self._maintenance = None
+        await self._loader.stop(_STOP_SECONDS / 2)
+        if self._stream:
+            await self._stream.stop(_STOP_SECONDS)
+        if self._l2:
+            await self._l2.close()
+        self._forget()
+
+    async def receipt(self, pending: Pending | None) -> Receipt:
+        """Wait until a change is acknowledged, unless the log is known to be away."""
+        if pending is None or self._stream is None:
+            return Receipt(None, False)
+        if self._stream.attached and "writer" not in self._stream.link.troubles:
+            await pending.wait(self._stream.options.append_timeout_seconds)
+        return Receipt(pending.position, pending.position is None)
+
+    def _forget(self) -> None:
+        # a cached function's hit path asks nobody, so what may not be served must not be there
+        self._scopes.fence_scopes(None)
+        if self._l2:
+            self._l2.enabled = False
+
+    def _forked(self) -> None:
+        if self.state is State.RUNNING:
+            self.state = State.FORKED
+            self._forget()
+
+    async def _maintain(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(_TICK_SECONDS)
+                await self._tend_l2()
+                await self._sweep()
+        finally:
+            if self.state is State.RUNNING:
+                self.state = State.ABANDONED
+                self._forget()
+
+    async def _tend_l2(self) -> None:
+        l2 = self._l2
+        if l2 is None or not l2.enabled:
+            return
+        if l2.breaker.is_open and not await l2.recover():
+            return
+        if l2.late:
+            for event in await l2.catch_up():
+                self._announce(event)
+
+    async def _sweep(self) -> None:
+        for scope in self._scopes:
+            # all of a store within about a minute, in steps that nobody notices
+            left = scope.store.slots // 100 + 100
+            while left > 0:
+                scope.store.sweep(self._clock.monotonic(), min(left, _SWEEP_CHUNK))
+                left -= _SWEEP_CHUNK
+                await asyncio.sleep(0)
+
+
+_alive: weakref.WeakSet[Lifecycle] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for lifecycle in list(_alive):
+        lifecycle._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,300 @@
+"""Loads: one at a time a key, bounded in time, with the stale value where a loader fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from async_hybrid_cache_codecs import Serializer
+
+from .clock import Clock
+from .copies import Copier, copier
+from .distributed import Miss
+from .errors import LoaderTimeout
+from .loads import Load
+from .options import EffectiveOptions
+from .positions import Position
+from .scopes import Scope, Scopes
+from .shared import Found, SharedTier
+
+__all__ = ["MISSING", "Loader", "Loading"]
+
+logger = logging.getLogger("async_hybrid_cache")
+
+MISSING: Any = object()
+"""What a probe of L2 gives where there is nothing."""
+
+
+class Loading:
+    """What a caller brings: how to load, under which options, in which codec."""
+
+    __slots__ = ("factory", "options", "past_l2", "serializer")
+
+    def __init__(
+        self,
+        factory: Callable[[], Awaitable[Any]] | None,
+        options: EffectiveOptions,
+        serializer: Callable[[], Serializer],
+        past_l2: bool = False,
+    ) -> None:
+        self.factory = factory
+        self.options = options
+        self.serializer = serializer
+        self.past_l2 = past_l2
+
+
+class Loader:
+    """Runs loads in tasks of their own. `stamp` tells where the instance stands, `l2` may be None."""
+
+    def __init__(
+        self,
+        scopes: Scopes,
+        l2: SharedTier | None,
+        stamp: Callable[[], Position],
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self._scopes = scopes
+        self._l2 = l2
+        self._stamp = stamp
+        self._now = clock.monotonic
+        self._rng = rng
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._uncopyable: set[str] = set()
+        self.loads = 0
+        self.errors = 0
+        self.timeouts = 0
+        self.stale_served = 0
+        self.fills_fenced = 0
+        self.misses = 0
+
+    async def get(self, scope: Scope, key: str, loading: Loading) -> Any:
+        """The value, from the load of `key` that is under way or a new one."""
+        self.misses += 1
+        running = scope.loads if loading.factory is not None else scope.probes
+        load = running.get(key)
+        # one left behind by an event loop that is gone will never end
+        if load is None or load.task is None or load.task.get_loop() is not asyncio.get_running_loop():
+            load = self._begin(scope, key, loading, running)
+        elif load.overdue:
+            stale = self._stale(scope, key, loading.options)
+            if stale is not MISSING:
+                return stale
+        return load.result() if load.done else await load.wait()
+
+    async def refresh(self, scope: Scope, key: str, loading: Loading) -> Any:
+        """Begin a new load whatever is under way or kept; what was under way may fill nothing."""
+        self._scopes.fenced += scope.fence(key)
+        load = self._begin(scope, key, loading, scope.loads)
+        return load.result() if load.done else await load.wait()
+
+    async def stop(self, timeout: float) -> None:
+        """Give the loads under way `timeout` seconds, then cancel them."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout)
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+
+    def _begin(self, scope: Scope, key: str, loading: Loading, running: dict[str, Load]) -> Load:
+        load = running[key] = Load(self._stamp())
+        task = _start(self._run(scope, key, load, loading, running))
+        if not task.done():
+            load.task = task
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            # a loader whose first step was done at once had no need of a timer so far
+            if load.begun and not load.done:
+                self._arm(scope, key, load, loading)
+        return load
+
+    async def _run(self, scope: Scope, key: str, load: Load, loading: Loading, running: dict[str, Load]) -> None:
+        token: str | None = None
+        try:
+            if self._l2 is not None and self._l2.enabled:
+                found = await self._ask_l2(self._l2, scope, key, load, loading)
+                if isinstance(found, Found):
+                    self._settle(scope, key, load, found.value, loading, running, found)
+                    return
+                token = found.token
+            if loading.factory is None:
+                load.succeed(MISSING, _same)
+                return
+            self.loads += 1
+            load.begun = True
+            if load.task is not None:
+                self._arm(scope, key, load, loading)
+            value = await loading.factory()
+            self._disarm(load)
+            self._settle(scope, key, load, value, loading, running, None)
+            if token is not None and self._l2 is not None:
+                await self._fill_l2(scope, key, load, value, loading, token)
+        except Exception as error:
+            self._failed(scope, key, load, loading, error)
+        except BaseException:
+            load.fail(LoaderTimeout(f"the load of {key!r} in scope {scope.name!r} was cancelled"))
+            raise
+        finally:
+            self._end(key, load, running)
+
+    def _disarm(self, load: Load) -> None:
+        if load.timer is not None:
+            load.timer.cancel()
+            load.timer = None
+
+    def _end(self, key: str, load: Load, running: dict[str, Load]) -> None:
+        self._disarm(load)
+        if running.get(key) is load:
+            del running[key]
+
+    async def _ask_l2(self, l2: SharedTier, scope: Scope, key: str, load: Load, loading: Loading) -> Found | Miss:
+        if loading.past_l2:
+            return Miss(await l2.lease(scope.name, key))
+        tombstones = self._scopes.tombstones
+        epoch = Position(load.stamp.epoch, 0)
+        oldest = max(tombstones.newest(scope.name, key), epoch)
+        lease = loading.factory is not None and not load.fenced
+        found = await l2.get(scope.name, key, loading.serializer(), oldest, lease=lease)
+        if isinstance(found, Miss):
+            return found
+        # an event may have arrived meanwhile, and an entry of another epoch cannot be compared with any
+        if found.stamp.epoch != load.stamp.epoch or tombstones.newest(scope.name, key, found.tags) > found.stamp:
+            l2.stale += 1
+            return Miss(None)
+        return found
+
+    def _arm(self, scope: Scope, key: str, load: Load, loading: Loading) -> None:
+        seconds = loading.options.hard_timeout_seconds
+        if seconds is not None:
+            loop = asyncio.get_running_loop()
+            load.timer = loop.call_later(seconds, self._overdue, scope, key, load, loading)
+
+    def _overdue(self, scope: Scope, key: str, load: Load, loading: Loading) -> None:
+        # callers are released, the loader may go on for as long again, so that a slow source is cached at last
+        seconds = loading.options.hard_timeout_seconds or 0.0
+        if load.overdue:
+            if load.task is not None:
+                load.task.cancel()
+            return
+        load.overdue = True
+        self.timeouts += 1
+        self._arm(scope, key, load, loading)
+        error = LoaderTimeout(f"the loader of {key!r} in scope {scope.name!r} took longer than {seconds:g} s")
+        stale = self._stale(scope, key, loading.options) if load.waiters else MISSING
+        if stale is MISSING:
+            load.refuse(error)
+        else:
+            load.give(stale, copier(stale) or _same)
+
+    def _failed(self, scope: Scope, key: str, load: Load, loading: Loading, error: Exception) -> None:
+        if not loading.options.fail_safe_on(error):
+            # an answer (not found, forbidden) is never hidden behind an older one
+            if not load.fenced:
+                scope.store.discard(key)
+            load.fail(error)
+            return
+        self.errors += 1
+        # of an overdue load nobody may be left to tell
+        wanted = load.waiters or not load.overdue
+        stale = self._stale(scope, key, loading.options) if wanted else MISSING
+        if stale is MISSING:
+            load.fail(error)
+        else:
+            logger.debug("a stale value stands in for %r in scope %r: %s", key, scope.name, error)
+            load.succeed(stale, copier(stale) or _same)
+
+    def _stale(self, scope: Scope, key: str, options: EffectiveOptions) -> Any:
+        """The stale value of `key`, fresh for the throttle from now on; MISSING where there is none to be had."""
+        entry = scope.store.entries.get(key)
+        now = self._now()
+        if entry is None or now >= entry.stale_until:
+            return MISSING
+        entry.fresh_until = max(entry.fresh_until, min(now + options.fail_safe_throttle_seconds, entry.stale_until))
+        self.stale_served += 1
+        return entry.read()
+
+    def _settle(
+        self,
+        scope: Scope,
+        key: str,
+        load: Load,
+        value: Any,
+        loading: Loading,
+        running: dict[str, Load],
+        found: Found | None,
+    ) -> None:
+        """Fill L1 if nothing overtook the load, and give the value to those who wait."""
+        stamp = load.stamp if found is None else found.stamp
+        if self._scopes.may_keep(scope.name, key, stamp, load):
+            self.keep(scope, key, value, loading.options, stamp, None if found is None else found.remaining)
+        else:
+            self.fills_fenced += 1
+        if running.get(key) is load:
+            del running[key]
+        load.succeed(value, (copier(value) or _same) if loading.options.copy_on_hit else _same)
+
+    def keep(
+        self,
+        scope: Scope,
+        key: str,
+        value: Any,
+        options: EffectiveOptions,
+        stamp: Position,
+        remaining: float | None = None,
+    ) -> None:
+        """Put a value into L1 for its TTL, or for the time it had left in L2."""
+        seconds = (
+            self.ttl(options) if remaining is None else min(remaining, options.ttl_seconds + options.jitter_seconds)
+        )
+        if scope.store.max_keys == 0 or (seconds <= 0 and options.fail_safe_seconds <= 0):
+            return
+        now = self._now()
+        kept, copy = self._own(scope, value) if options.copy_on_hit else (value, None)
+        fresh_until = now + seconds
+        scope.store.put(key, kept, copy, fresh_until, fresh_until + options.fail_safe_seconds, stamp, now)
+
+    def ttl(self, options: EffectiveOptions) -> float:
+        """Seconds that an entry is fresh, jitter included."""
+        if not options.jitter_seconds:
+            return options.ttl_seconds
+        return options.ttl_seconds + self._rng.random() * options.jitter_seconds
+
+    def _own(self, scope: Scope, value: Any) -> tuple[Any, Copier | None]:
+        """A copy of the value that nobody else holds, and how to copy that for a caller."""
+        copy = copier(value)
+        if copy is None:
+            return value, None
+        try:
+            return copy(value), copy
+        except Exception as error:
+            if scope.name not in self._uncopyable:
+                self._uncopyable.add(scope.name)
+                logger.warning(
+                    "values of scope %r cannot be copied (%s): all callers share one object; "
+                    "set copy_on_hit=False to say that this is meant",
+                    scope.name,
+                    error,
+                )
+            return value, None
+
+    async def _fill_l2(self, scope: Scope, key: str, load: Load, value: Any, loading: Loading, token: str) -> None:
+        assert self._l2 is not None
+        ttl = loading.options.ttl_seconds
+        if ttl > 0 and self._scopes.may_keep(scope.name, key, load.stamp, load):
+            await self._l2.fill(scope.name, key, value, loading.serializer(), stamp=load.stamp, ttl=ttl, token=token)
+
+
+def _start(run: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """A task for a load; where Python can, its first step is done at once, and often there is no second."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(run, loop=asyncio.get_running_loop(), eager_start=True)
+    return asyncio.create_task(run)
+
+
+def _same(value: Any) -> Any:
+    return value

@@ -1,0 +1,79 @@
+"""One load at a time per key: everybody who wants the value waits for the same one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from .positions import Position
+
+__all__ = ["Load"]
+
+
+class Load:
+    """A load under way. It runs in a task of its own, so that no caller's cancellation reaches it.
+
+    `stamp` is where the instance stood when it began; `fenced` means that an invalidation overtook it: those
+    who already wait still get its value, it may fill nothing, and nobody joins it any more.
+    """
+
+    __slots__ = ("_error", "_value", "begun", "done", "fenced", "overdue", "stamp", "task", "timer", "waiters")
+
+    def __init__(self, stamp: Position) -> None:
+        self.stamp = stamp
+        self.begun = False
+        self.done = False
+        self.fenced = False
+        self.overdue = False
+        self.task: asyncio.Task[Any] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.waiters: list[asyncio.Future[Any]] = []
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def result(self) -> Any:
+        """What a load that is done brought; raises the loader's error."""
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def wait(self) -> asyncio.Future[Any]:
+        """A future of one's own for the result; cancelling it hurts nobody else."""
+        waiter = asyncio.get_running_loop().create_future()
+        self.waiters.append(waiter)
+        return waiter
+
+    def succeed(self, value: Any, read: Callable[[Any], Any]) -> None:
+        """The load is over, and this is what it brought."""
+        self.done, self._value, self._error = True, value, None
+        self.give(value, read)
+
+    def fail(self, error: BaseException) -> None:
+        """The load is over, and this is why it brought nothing."""
+        if not self.done:
+            self.done, self._value, self._error = True, None, error
+        self.refuse(error)
+
+    def give(self, value: Any, read: Callable[[Any], Any]) -> None:
+        """Let go those who wait now: the first with this very object, the others with what `read` makes of it."""
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(value)
+                try:
+                    value = read(value)
+                except Exception:
+                    # what cannot be copied is shared, as the loader has already said
+                    read = _same
+
+    def refuse(self, error: BaseException) -> None:
+        """Let go those who wait now, with this error."""
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+
+
+def _same(value: Any) -> Any:
+    return value

@@ -1,0 +1,149 @@
+"""L1 of every scope, the loads under way, and the tombstones: where an event takes effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysExpired, KeysRemoved, ScopeCleared
+
+from .clock import Clock
+from .errors import ConfigurationError
+from .loads import Load
+from .options import EffectiveOptions
+from .positions import Position
+from .store import LocalStore
+from .tombstones import Tombstones
+
+__all__ = ["Scope", "Scopes"]
+
+
+class Scope:
+    """One scope: its entries, its options, and the loads and L2 probes under way, one of each a key."""
+
+    __slots__ = ("_given", "loads", "name", "options", "probes", "store")
+
+    def __init__(self, name: str, options: EffectiveOptions) -> None:
+        self.name = name
+        self.options = options
+        self.store = LocalStore(options.lru_max_keys)
+        self.loads: dict[str, Load] = {}
+        self.probes: dict[str, Load] = {}
+        self._given = False
+
+    def adopt(self, options: EffectiveOptions) -> bool:
+        """Take options given for this scope by name; False where others were given that do not fit them."""
+        if self._given:
+            return options.lru_max_keys == self.options.lru_max_keys
+        self._given = True
+        self.options = options
+        self.store.resize(options.lru_max_keys)
+        return True
+
+    def fence(self, key: str, before: Position | None = None) -> int:
+        """Keep the loads of `key` from filling, and new callers from joining them; how many that were."""
+        fenced = 0
+        for running in (self.loads, self.probes):
+            load = running.get(key)
+            if load is not None and (before is None or load.stamp < before):
+                load.fenced = True
+                del running[key]
+                fenced += 1
+        return fenced
+
+    def fence_all(self, before: Position | None = None) -> int:
+        """`fence` for every key."""
+        return sum(self.fence(key, before) for key in [*self.loads, *self.probes])
+
+
+class Scopes:
+    """The stream's listener: applies events to everything this process holds."""
+
+    def __init__(self, clock: Clock, on_attach: Callable[[], None]) -> None:
+        self._clock = clock
+        self._on_attach = on_attach
+        self._scopes: dict[str, Scope] = {}
+        self.tombstones = Tombstones()
+        self.fenced = 0
+        self.resets = 0
+
+    def __iter__(self) -> Iterator[Scope]:
+        return iter(list(self._scopes.values()))
+
+    def get(self, name: str, options: EffectiveOptions) -> Scope:
+        """The scope of that name, made with `options` where it is new."""
+        scope = self._scopes.get(name)
+        if scope is None:
+            if not isinstance(name, str):
+                raise ConfigurationError(f"scope must be a string, not {name!r}")
+            scope = self._scopes[name] = Scope(name, options)
+        return scope
+
+    def find(self, name: str | None) -> Iterable[Scope]:
+        """The scope of that name if there is one; all of them for None."""
+        if name is None:
+            return list(self._scopes.values())
+        scope = self._scopes.get(name)
+        return [scope] if scope else []
+
+    # -- what this instance does itself ----------------------------------------------------------------------
+
+    def fence_keys(self, name: str, keys: Iterable[str]) -> None:
+        """Drop the entries of `keys` and fence their loads, whatever their stamps."""
+        for scope in self.find(name):
+            for key in keys:
+                scope.store.discard(key)
+                self.fenced += scope.fence(key)
+
+    def fence_scopes(self, name: str | None) -> None:
+        """Drop every entry and fence every load of one scope, or of all."""
+        for scope in self.find(name):
+            scope.store.clear()
+            self.fenced += scope.fence_all()
+
+    # -- what the stream says --------------------------------------------------------------------------------
+
+    def replaying(self, floor: Position) -> None:
+        """The tombstones are about to be learnt again, from `floor` on."""
+        self.tombstones.reset(floor)
+
+    def attach(self, position: Position) -> None:
+        """From here on every event is applied; what was kept before was kept blindly, and goes."""
+        self.fence_scopes(None)
+        self._on_attach()
+
+    def reset(self, position: Position, reason: str) -> None:
+        """Nothing from before `position` can be trusted."""
+        self.tombstones.reset(position)
+        self.fence_scopes(None)
+        self.resets += 1
+
+    def apply(self, event: Event, position: Position) -> None:
+        """Place the tombstones, drop what is stamped before `position`, fence the loads that began before it."""
+        self.tombstones.place(event, position)
+        match event:
+            case KeysRemoved():
+                for scope in self.find(event.scope):
+                    for key in event.keys:
+                        scope.store.discard(key, position)
+                        self.fenced += scope.fence(key, position)
+            case KeysExpired():
+                for scope in self.find(event.scope):
+                    for key in event.keys:
+                        scope.store.expire(key, position, self._clock.monotonic())
+                        self.fenced += scope.fence(key, position)
+            case ScopeCleared():
+                self._clear(event.scope, position)
+            case CacheCleared():
+                self._clear(None, position)
+            case _:
+                # tags reach L1 with the entries that carry them; instance events are for the fleet
+                pass
+
+    def _clear(self, name: str | None, position: Position) -> None:
+        for scope in self.find(name):
+            scope.store.clear(position)
+            self.fenced += scope.fence_all(position)
+
+    def may_keep(self, scope: str, key: str, stamp: Position, load: Load) -> bool:
+        """Whether a value stamped `stamp`, brought by `load`, may be kept."""
+        return not load.fenced and self.tombstones.allow(scope, key, stamp, load.stamp)

@@ -1,0 +1,271 @@
+"""L2 as the cache uses it: values instead of bytes, bounded in time, never raising into a read."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from async_hybrid_cache_codecs import DecodeError, EncodeError, Serializer, TypedSerializer
+from async_hybrid_cache_codecs.events import Event, KeysRemoved, ScopeCleared
+
+from .breaker import Breaker
+from .clock import Clock
+from .deletes import Deletes
+from .distributed import DistributedCache, Hit, Miss
+from .errors import DistributedCacheError
+from .late import LateDeletes
+from .positions import ORIGIN, Position
+
+__all__ = ["Found", "SharedTier"]
+
+T = TypeVar("T")
+logger = logging.getLogger("async_hybrid_cache")
+
+_ENVELOPE_VERSION = 1
+_PROBE = ("", "probe")
+
+
+class _Envelope(msgspec.Struct, frozen=True, array_like=True):
+    """What surrounds a value in L2. Fields are only ever appended."""
+
+    version: int
+    tags: tuple[str, ...]
+    payload: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Envelope).decode
+
+
+class Found(NamedTuple):
+    """A value found in L2."""
+
+    value: Any
+    stamp: Position
+    remaining: float
+    tags: tuple[str, ...]
+
+
+class SharedTier:
+    """A `DistributedCache` behind a timeout and a circuit breaker.
+
+    Every failure is counted and answered like a miss without a lease: the loader is asked, and L2 is not filled.
+    """
+
+    def __init__(self, cache: DistributedCache, clock: Clock, timeout: float, lease_seconds: float) -> None:
+        self.cache = cache
+        self.breaker = Breaker("the distributed cache", clock)
+        self.late = LateDeletes()
+        self._doing = LateDeletes()
+        self._deletes = Deletes(self._delete)
+        self.timeout = timeout
+        self.lease_seconds = lease_seconds
+        self.enabled = False
+        self.hits = 0
+        self.misses = 0
+        self.stale = 0
+        self.fills = 0
+        self.refused = 0
+        self.errors = 0
+        self.undecodable = 0
+        self.unencodable = 0
+        self._reported: set[str] = set()
+
+    @property
+    def late_deletes(self) -> int:
+        """How many deletes are still to be done."""
+        return len(self.late) + len(self._doing)
+
+    @property
+    def usable(self) -> bool:
+        """Whether a call is worth trying now."""
+        return self.enabled and not self.breaker.is_open
+
+    async def open(self) -> None:
+        """Make ready for the running loop; a server that is away opens the breaker instead of raising."""
+        try:
+            await self._call(self.cache.open())
+        except DistributedCacheError as error:
+            self.breaker.trip(error)
+
+    async def close(self) -> None:
+        """Let go of the server, in bounded time."""
+        self.enabled = False
+        try:
+            async with asyncio.timeout(self.timeout * 2):
+                await self.cache.close()
+        except Exception as error:
+            logger.warning("the distributed cache did not close in good order: %s", error)
+
+    async def get(self, scope: str, key: str, serializer: Serializer, oldest: Position, *, lease: bool) -> Found | Miss:
+        """The value, or a miss, with a lease to fill it where one was to be had."""
+        if not self.usable or self._suspect(scope, key):
+            return Miss(None)
+        seconds = self.lease_seconds if lease else 0.0
+        try:
+            found = await self._call(self.cache.get(scope, key, oldest=oldest, lease_seconds=seconds))
+        except DistributedCacheError:
+            return Miss(None)
+        if isinstance(found, Miss):
+            self.misses += 1
+            return found
+        return self._opened(scope, found, serializer)
+
+    async def lease(self, scope: str, key: str) -> str | None:
+        """Delete the entry and take a lease on it; None (and a delete still to be done) where that failed."""
+        if self.usable:
+            try:
+                return await self._call(self.cache.lease(scope, key, lease_seconds=self.lease_seconds))
+            except DistributedCacheError:
+                pass
+            except asyncio.CancelledError:
+                self.late.add_keys(scope, (key,))
+                raise
+        self.late.add_keys(scope, (key,))
+        return None
+
+    async def delete(self, scope: str, keys: Sequence[str]) -> bool:
+        """Delete entries; where that fails, or is cancelled, it is kept to be done later."""
+        if self.usable:
+            try:
+                await self._deletes.add(scope, keys)
+                return True
+            except DistributedCacheError:
+                pass
+            except asyncio.CancelledError:
+                self.late.add_keys(scope, keys)
+                raise
+        self.late.add_keys(scope, keys)
+        return False
+
+    async def clear(self, scope: str | None) -> bool:
+        """Delete the entries of one scope or all; where that fails it is kept to be done later."""
+        if self.usable:
+            try:
+                await self._call(self.cache.clear(scope))
+                return True
+            except DistributedCacheError:
+                pass
+            except asyncio.CancelledError:
+                self.late.add_scope(scope)
+                raise
+        self.late.add_scope(scope)
+        return False
+
+    async def fill(
+        self,
+        scope: str,
+        key: str,
+        value: Any,
+        serializer: Serializer,
+        *,
+        stamp: Position,
+        ttl: float,
+        token: str,
+    ) -> None:
+        """Store `value` under a lease; refused where the lease was voided, skipped where L2 is away."""
+        data = self.sealed(scope, value, serializer)
+        if data is None or not self.usable or self._suspect(scope, key):
+            return
+        try:
+            filled = await self._call(self.cache.fill(scope, key, data, stamp=stamp, ttl=ttl, token=token))
+        except DistributedCacheError:
+            return
+        if filled:
+            self.fills += 1
+        else:
+            self.refused += 1
+
+    def sealed(self, scope: str, value: Any, serializer: Serializer) -> bytes | None:
+        """The bytes of an entry; None where the codec cannot encode the value, reported once a scope."""
+        try:
+            return _encode(_Envelope(_ENVELOPE_VERSION, (), serializer.dumps(value)))
+        except Exception as error:
+            self.unencodable += 1
+            if scope not in self._reported:
+                self._reported.add(scope)
+                hint = "" if isinstance(error, EncodeError) else f" ({type(error).__name__})"
+                logger.warning("values of scope %r stay in L1 alone: %s%s", scope, error, hint)
+            return None
+
+    async def recover(self) -> bool:
+        """See whether a server that failed answers again; True where it does."""
+        try:
+            await self._call(self.cache.open())
+            await self._call(self.cache.get(*_PROBE, oldest=ORIGIN, lease_seconds=0.0))
+        except DistributedCacheError:
+            return False
+        self.breaker.close()
+        return True
+
+    async def catch_up(self) -> list[Event]:
+        """Do the deletes that failed before; the events to publish again, now that they are done."""
+        # a delete that fails meanwhile must not be taken for one of these
+        self._doing, self.late = self.late, LateDeletes()
+        done: list[Event] = []
+        try:
+            for event in self._doing.events():
+                match event:
+                    case KeysRemoved():
+                        await self._call(self.cache.delete(event.scope, event.keys))
+                    case ScopeCleared():
+                        await self._call(self.cache.clear(event.scope))
+                    case _:
+                        await self._call(self.cache.clear(None))
+                done.append(event)
+        except DistributedCacheError:
+            pass
+        finally:
+            for event in self._doing.events():
+                if event not in done:
+                    self.late.add(event)
+            self._doing = LateDeletes()
+        return done
+
+    def _suspect(self, scope: str, key: str) -> bool:
+        return self.late.covers(scope, key) or self._doing.covers(scope, key)
+
+    def _opened(self, scope: str, hit: Hit, serializer: Serializer) -> Found | Miss:
+        try:
+            envelope = _decode(hit.data)
+            if envelope.version != _ENVELOPE_VERSION:
+                raise DecodeError(f"an entry of version {envelope.version}")
+            value = serializer.loads(envelope.payload)
+        except Exception as error:
+            self.undecodable += 1
+            self.misses += 1
+            logger.debug("an entry of scope %r does not decode: %s", scope, error)
+            return Miss(None)
+        self.hits += 1
+        return Found(value, hit.stamp, hit.remaining, envelope.tags)
+
+    async def _delete(self, scope: str, keys: Sequence[str]) -> None:
+        await self._call(self.cache.delete(scope, keys))
+
+    async def _call(self, call: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await call
+        except TimeoutError as error:
+            self.errors += 1
+            failure = DistributedCacheError(f"no answer within {self.timeout:g} s")
+            self.breaker.trip(failure)
+            raise failure from error
+        except DistributedCacheError as error:
+            self.errors += 1
+            self.breaker.trip(error)
+            raise
+        except Exception as error:
+            self.errors += 1
+            failure = DistributedCacheError(f"the distributed cache failed: {error!r}")
+            self.breaker.trip(failure)
+            raise failure from error
+
+
+def typed(serializer: Serializer, annotation: Any) -> Serializer:
+    """`serializer` bound to `annotation`, where it can be bound."""
+    return serializer.typed(annotation) if isinstance(serializer, TypedSerializer) else serializer

@@ -1,0 +1,83 @@
+"""The producer: what waits in the outbox goes out as sealed frames, one append in flight at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from async_hybrid_cache_codecs.events import InstanceSeen
+from async_hybrid_cache_codecs.frames import SealedFrame
+
+from ..positions import ORIGIN, Position
+
+if TYPE_CHECKING:
+    from .stream import InvalidationStream
+
+__all__ = ["Writer"]
+
+
+class Writer:
+    """Group commit without a timer: everything published while one append is in flight leaves with the next."""
+
+    def __init__(self, stream: InvalidationStream) -> None:
+        self._stream = stream
+        self._wake = asyncio.Event()
+        self._sequence = 0
+        self.acknowledged: Position = ORIGIN
+        self.acknowledged_id = ""
+        self.appended = 0
+        self.retried = 0
+
+    def begin(self) -> None:
+        """A new origin: its sequences start at 1."""
+        self._sequence = 0
+        self.acknowledged, self.acknowledged_id = ORIGIN, ""
+
+    def wake(self) -> None:
+        """There is something in the outbox."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Append frames until something fails; called again after that."""
+        stream = self._stream
+        epoch = (await stream.link.bounded(stream.log.bounds(), stream.options.call_timeout_seconds)).epoch
+        while True:
+            # cleared before looking, so that what is added while an append is under way is not slept through
+            self._wake.clear()
+            frame = stream.outbox.frame(epoch, stream.origin, self._sequence + 1, stream.clock.time_ns())
+            if frame is None:
+                await self._idle()
+                continue
+            self._sequence = frame.last
+            epoch = (await self._append(frame)).epoch
+            stream.link.clear("writer")
+
+    async def _append(self, frame: SealedFrame) -> Position:
+        stream = self._stream
+        try:
+            position = await stream.link.bounded(
+                stream.log.append(frame.data, frame.id), stream.options.append_timeout_seconds
+            )
+        except BaseException:
+            self.retried += 1
+            raise
+        # an acknowledgement does what the echo would do, at once, and before the stamp of new loads moves on
+        if stream.attached:
+            for event in frame.events:
+                stream.listener.apply(event, position)
+            stream.advance(position)
+        self.appended += len(frame.events)
+        self.acknowledged, self.acknowledged_id = position, frame.id
+        stream.outbox.acknowledged(position)
+        return position
+
+    async def _idle(self) -> None:
+        stream = self._stream
+        stream.link.clear("writer")
+        seconds = stream.options.heartbeat_seconds * (0.75 + stream.rng.random() / 2)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            if stream.attached:
+                stream.outbox.add(InstanceSeen(stream.instance, stream.reader.applied, stream.reader.lag))
