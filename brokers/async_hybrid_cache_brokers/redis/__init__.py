@@ -1,0 +1,8 @@
+"""Redis and Valkey: the log is one stream (server 7 or newer), the L2 one key for each entry."""
+
+from .broker import BROKER
+from .bus import RedisStreamsInvalidationBus
+from .distributed import RedisDistributedCache
+from .log import RedisStreamsLog
+
+__all__ = ["BROKER", "RedisDistributedCache", "RedisStreamsInvalidationBus", "RedisStreamsLog"]

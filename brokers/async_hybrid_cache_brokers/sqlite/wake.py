@@ -1,0 +1,131 @@
+"""How the processes on one file tell each other that something was appended.
+
+Every reader binds a datagram socket in a folder that all of them derive from the path; a writer sends a byte
+to every socket there after its commit. A lost wake-up costs a reader its next slow poll, nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+import socket
+import tempfile
+from contextlib import suppress
+
+__all__ = ["WakeReceiver", "WakeSender", "wake_folder"]
+
+_SUN_PATH = 107
+_NAME = len("/4194304-0123456789abcdef.sock")
+
+
+def wake_folder(path: str) -> str:
+    """The folder of the sockets: beside the file, or in the temporary one where that path is too long."""
+    real = os.path.realpath(path)
+    beside = f"{real}.wake"
+    if len(os.fsencode(beside)) + _NAME <= _SUN_PATH:
+        return beside
+    digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:16]
+    return os.path.join(tempfile.gettempdir(), f"ahc-wake-{os.getuid()}-{digest}")
+
+
+class WakeSender:
+    """Wakes every reader of a folder; callable from any one thread."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._socket: socket.socket | None = None
+        if hasattr(socket, "AF_UNIX"):
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._socket is not None:
+            self._socket.close()
+
+    def wake(self) -> None:
+        """Send a byte to every reader, and remove the sockets of those that were killed."""
+        if self._socket is None:
+            return
+        try:
+            names = os.listdir(self._folder)
+        except OSError:
+            return
+        for name in names:
+            if not name.endswith(".sock"):
+                continue
+            address = os.path.join(self._folder, name)
+            try:
+                self._socket.sendto(b"\0", address)
+            except ConnectionRefusedError:
+                with suppress(OSError):
+                    os.unlink(address)
+            except OSError:
+                continue  # a full one is being woken already; the rest have their slow poll
+
+
+class WakeReceiver:
+    """Counts wake-ups in the running loop. Without unix datagram sockets it never wakes anybody."""
+
+    def __init__(self, folder: str) -> None:
+        self.count = 0
+        self._loop = asyncio.get_running_loop()
+        self._process = os.getpid()
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._folder = folder
+        self._address = os.path.join(folder, f"{self._process}-{secrets.token_hex(8)}.sock")
+        self._socket: socket.socket | None = None
+
+    def open(self) -> None:
+        """Bind the socket, where this system and this folder have such sockets."""
+        if not hasattr(socket, "AF_UNIX"):
+            return
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            bound.setblocking(False)
+            with suppress(FileExistsError):
+                os.mkdir(self._folder)
+            bound.bind(self._address)
+            self._loop.add_reader(bound, self._woken)
+        except (OSError, NotImplementedError):
+            bound.close()
+        else:
+            self._socket = bound
+
+    async def wait(self, seen: int, timeout: float) -> None:
+        """Return once `count` is not `seen`, or after `timeout` seconds."""
+        if self.count != seen:
+            return
+        waiter = self._loop.create_future()
+        self._waiters.add(waiter)
+        try:
+            await asyncio.wait((waiter,), timeout=timeout)
+        finally:
+            self._waiters.discard(waiter)
+
+    def close(self) -> None:
+        """Close the socket and remove its file; whoever waits returns."""
+        if self._socket is not None:
+            # in the child of a fork, the loop's selector and the file are still the parent's
+            if self._process == os.getpid():
+                if not self._loop.is_closed():
+                    self._loop.remove_reader(self._socket)
+                with suppress(OSError):
+                    os.unlink(self._address)
+            self._socket.close()
+        self._release()
+
+    def _woken(self) -> None:
+        assert self._socket is not None
+        with suppress(BlockingIOError):
+            while self._socket.recv(1):
+                pass
+        self._release()
+
+    def _release(self) -> None:
+        self.count += 1
+        for waiter in self._waiters:
+            if not waiter.done() and not self._loop.is_closed():
+                waiter.set_result(None)
