@@ -23,7 +23,7 @@ lint: $(READY)  ## ruff, mypy --strict, pyright and the contracts on imports
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
-	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(VENV)/bin/pyright
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(VENV)/bin/pyright --pythonpath $(PY)
 	@$(VENV)/bin/lint-imports
 
 bench: $(READY)  ## figures, as ratios against peers in the same run
@@ -45,7 +45,7 @@ $(READY): pyproject.toml
 	    echo "setting up $(VENV) with $$($$python --version)"; \
 	    test $$python = $(PY) || $$python -m venv --clear $(VENV); \
 	    $(PY) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'; \
-	    $(PY) -m pip install --quiet --editable . --group test --group lint 'pyright[nodejs]'; \
+	    $(PY) -m pip install --quiet --editable . --group test --group lint; \
 	    touch $@; \
 	    exit 0; \
 	  fi; \

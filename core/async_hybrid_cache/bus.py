@@ -14,6 +14,22 @@ class StreamOptions:
 
     The defaults keep promise 1 (every acknowledged event applied within 2 s of the log being reachable); raise
     the bounds on time only with that in mind.
+
+    - `instance_id` (random): the name of this service's instances, stable over restarts; needed for checkpoints.
+    - `checkpoints` (None): where the position in the log is kept over restarts; None keeps none.
+    - `checkpoint_seconds` (1): how often it is written, where it has moved.
+    - `outbox_max_events` (10 000): keys and other events that may wait for the log before they coarsen.
+    - `frame_max_events` (512): events in one record, at most.
+    - `frame_max_bytes` (262 144): bytes of events in one record, at most; a larger event is coarsened.
+    - `append_timeout_seconds` (2): how long one append may take before the log counts as away.
+    - `call_timeout_seconds` (1): the same for every other call of the log.
+    - `proof_seconds` (0.75): how often the log is asked to prove that nothing was lost from it.
+    - `heartbeat_seconds` (10): how often an instance that has nothing to say says that it lives.
+    - `retry_max_seconds` (0.75): the longest pause before the next attempt to reach the log.
+    - `replay_records` (10 000): records before its start that a starting instance reads, to learn what was
+      removed lately.
+
+    Raises `ConfigurationError` naming the option when made.
     """
 
     __slots__ = (

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from async_hybrid_cache_codecs import Serializer
 from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysRemoved, ScopeCleared
 
-from .bus import InvalidationBus
+from .bus import InvalidationBus, StreamOptions
 from .cached import CachedFunction, build, checked_key
 from .clock import Clock, SystemClock
 from .distributed import DistributedCache
@@ -87,16 +87,23 @@ class AsyncHybridCache:
 
     @classmethod
     def from_url(
-        cls, url: str, *, options: CacheOptions | None = None, namespace: str = "ahc", **arguments: Any
+        cls,
+        url: str,
+        *,
+        options: CacheOptions | None = None,
+        stream: StreamOptions | None = None,
+        namespace: str = "ahc",
+        **arguments: Any,
     ) -> AsyncHybridCache:
         """A cache whose log, and L2 where that kind of server has one, are both behind `url`.
 
-        `namespace` separates applications that share a server. Further arguments are the constructor's.
+        `namespace` separates applications that share a server, `stream` says how the log is followed. Further
+        arguments are the constructor's.
         """
         broker = find_broker(url)
         return cls(
             distributed_cache=broker.distributed_cache(url, namespace=namespace),
-            invalidation_bus=broker.bus(url, namespace=namespace, stream=None),
+            invalidation_bus=broker.bus(url, namespace=namespace, stream=stream),
             options=options,
             **arguments,
         )
@@ -285,7 +292,8 @@ class AsyncHybridCache:
             return build(self, key, None, scope, options)
         if not (key is None or isinstance(key, str) or callable(key)):
             raise ConfigurationError(f"key must be a template, a function or left out, not {key!r}")
-        return lambda function: build(self, function, key, scope, options)
+        made: Any = key
+        return lambda function: build(self, function, made, scope, options)
 
     # -- report ----------------------------------------------------------------------------------------------
 
@@ -300,19 +308,11 @@ class AsyncHybridCache:
     # -- for the parts ---------------------------------------------------------------------------------------
 
     def scope_state(self, name: str, options: CacheOptions | None = None) -> Scope:
-        """The scope of that name."""
-        effective = self._options.override(options)
-        state = self._scopes.get(name, effective)
-        if options is not None and not state.adopt(effective):
-            raise ConfigurationError(
-                f"scope {name!r} already has lru_max_keys={state.options.lru_max_keys}, "
-                f"and cannot have lru_max_keys={effective.lru_max_keys} as well"
-            )
+        """The scope of that name, with `options` of its own where they are given."""
+        state = self._scopes.get(name, self._options)
+        if options is not None:
+            state.adopt(options)
         return state
-
-    def effective(self, options: CacheOptions | None) -> EffectiveOptions:
-        """The cache's options overridden by `options`."""
-        return self._options.override(options)
 
     def serializer_for(self, annotation: Any) -> Serializer:
         """The L2's serializer, bound to a type where it can be."""

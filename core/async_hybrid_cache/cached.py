@@ -103,9 +103,11 @@ def build(
     if any(_NAME_TAKEN.match(p.name) for p in parameters):
         raise ConfigurationError(f"{label} has a parameter that begins with __ahc_, which is reserved")
     expression, key_function = key_expression(key, own, label)
-    scope = cache.scope_state(scope_name or default_scope(function), options)
+    scope = cache.scope_state(scope_name or default_scope(function), options if scope_name is None else None)
+    if options is not None:
+        scope.bound(options.lru_max_keys)
     serializer = functools.cache(lambda: cache.serializer_for(_return_annotation(function)))
-    effective = scope.options if options is None else cache.effective(options)
+    effective = scope.options.override(options)
 
     def miss(key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         return cache.load(scope, key, lambda: function(*args, **kwargs), effective, serializer)
@@ -137,6 +139,12 @@ def checked_key(key: Any) -> str:
     """`key`, if it is one."""
     if type(key) is not str:
         raise ConfigurationError(f"a key must be a string, not {key!r}")
+    if not key.isascii():
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            # no server and no log could be told of it
+            raise ConfigurationError(f"a key must be text that UTF-8 can encode, not {key!r}") from error
     return key
 
 

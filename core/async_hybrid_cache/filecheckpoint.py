@@ -38,6 +38,7 @@ class FileCheckpointStore:
         """Claim a slot; see `CheckpointStore`. Raises `ConfigurationError` for an id that is no file name."""
         if not instance_id or "/" in instance_id or "\0" in instance_id or instance_id.startswith("."):
             raise ConfigurationError(f"instance_id must be usable as a file name, not {instance_id!r}")
+        await self.close()
         return await asyncio.to_thread(self._claim, instance_id)
 
     async def save(self, checkpoint: Checkpoint) -> None:

@@ -64,11 +64,16 @@ def _template(template: str, names: list[str], function: str) -> str:
         if spec and not set(spec).isdisjoint('{}"\\'):
             raise ConfigurationError(f"the key template {template!r} of {function} has a nested format {spec!r}")
         source.append(f"{{{field}{'!' + conversion if conversion else ''}{':' + spec if spec else ''}}}")
-    return f'f"{"".join(source)}"'
+    expression = f'f"{"".join(source)}"'
+    try:
+        compile(expression, "<key template>", "eval")
+    except (SyntaxError, UnicodeEncodeError) as error:
+        raise ConfigurationError(f"the key template {template!r} of {function} is malformed: {error}") from error
+    return expression
 
 
 def _call(key: Callable[..., str], parameters: list[inspect.Parameter], function: str) -> str:
-    if inspect.iscoroutinefunction(key):
+    if inspect.iscoroutinefunction(key) or inspect.iscoroutinefunction(type(key).__call__):
         raise ConfigurationError(f"the key of {function} must be a plain function, not a coroutine function")
     try:
         wanted = list(inspect.signature(key).parameters.values())
@@ -81,8 +86,10 @@ def _call(key: Callable[..., str], parameters: list[inspect.Parameter], function
     if all(p.name in own or p.default is not p.empty for p in plain):
         taken = [p for p in plain if p.name in own]
         return f"{KEY}({', '.join(n if p.kind is p.POSITIONAL_ONLY else f'{n}={n}' for p in taken for n in [p.name])})"
-    if len([p for p in plain if p.default is p.empty]) <= len(parameters) <= len(plain):
-        return f"{KEY}({_arguments(parameters)})"
+    if all(p.kind is not p.KEYWORD_ONLY for p in plain):
+        required = [p for p in plain if p.default is p.empty]
+        if len(required) <= len(parameters) <= len(plain):
+            return f"{KEY}({', '.join(p.name for p in parameters)})"
     raise ConfigurationError(
         f"the key function of {function} takes ({', '.join(p.name for p in wanted)}), "
         f"but {function} has ({', '.join(p.name for p in parameters)}); give it the same parameters, or some of them"
@@ -143,11 +150,9 @@ def _fields(value: Any) -> dict[str, Any] | None:
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, msgspec.Struct):
         return {name: getattr(value, name) for name in value.__struct_fields__}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return dict(zip(value._fields, value, strict=True))
-    if hasattr(type(value), "model_fields"):  # pydantic, which core does not import
-        return {name: getattr(value, name) for name in type(value).model_fields}
-    return None
+    # a named tuple, or a pydantic model, which core does not import
+    names = getattr(value, "_fields", None) if isinstance(value, tuple) else getattr(type(value), "model_fields", None)
+    return None if names is None else {name: getattr(value, name) for name in names}
 
 
 def _name(kind: type) -> str:

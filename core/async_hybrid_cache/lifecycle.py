@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import logging
 import os
 import weakref
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from .shared import SharedTier
 from .stream import InvalidationStream, Pending
 
 __all__ = ["Lifecycle", "State"]
+
+logger = logging.getLogger("async_hybrid_cache")
 
 _START_SECONDS = 5.0
 _STOP_SECONDS = 2.0
@@ -70,10 +73,7 @@ class Lifecycle:
         if self.state is State.RUNNING:
             if asyncio.get_running_loop() is self._loop:
                 return
-            if self._loop is not None and self._loop.is_closed():
-                self.state = State.ABANDONED
-                self._forget()
-            else:
+            if not self._abandoned():
                 raise CacheClosed(
                     "the cache was started in another event loop, which is still running; "
                     "use it there, or build a cache for each loop"
@@ -117,7 +117,7 @@ class Lifecycle:
 
     async def stop(self) -> None:
         """See `AsyncHybridCache.stop`."""
-        if self.state is not State.RUNNING:
+        if self.state is not State.RUNNING or self._abandoned():
             return
         self.check()
         self.state = State.STOPPED
@@ -140,6 +140,15 @@ class Lifecycle:
             await pending.wait(self._stream.options.append_timeout_seconds)
         return Receipt(pending.position, pending.position is None)
 
+    def _abandoned(self) -> bool:
+        """Whether the loop of a running cache was closed under it."""
+        if self._loop is None or not self._loop.is_closed():
+            return False
+        self.state = State.ABANDONED
+        self._maintenance = None
+        self._forget()
+        return True
+
     def _forget(self) -> None:
         # a cached function's hit path asks nobody, so what may not be served must not be there
         self._scopes.fence_scopes(None)
@@ -152,13 +161,18 @@ class Lifecycle:
             self._forget()
 
     async def _maintain(self) -> None:
+        loop = self._loop
         try:
             while True:
                 await asyncio.sleep(_TICK_SECONDS)
-                await self._tend_l2()
-                await self._sweep()
+                try:
+                    await self._tend_l2()
+                    await self._sweep()
+                except Exception:
+                    logger.exception("maintenance of the cache: unexpected error")
         finally:
-            if self.state is State.RUNNING:
+            # a task may be let go of long after its loop, when another one is in use
+            if self.state is State.RUNNING and self._loop is loop:
                 self.state = State.ABANDONED
                 self._forget()
 

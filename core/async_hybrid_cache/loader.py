@@ -94,6 +94,9 @@ class Loader:
 
     async def stop(self, timeout: float) -> None:
         """Give the loads under way `timeout` seconds, then cancel them."""
+        loop = asyncio.get_running_loop()
+        # those of a loop that is gone will never end
+        self._tasks = {task for task in self._tasks if task.get_loop() is loop}
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout)
         for task in list(self._tasks):
@@ -136,9 +139,14 @@ class Loader:
                 await self._fill_l2(scope, key, load, value, loading, token)
         except Exception as error:
             self._failed(scope, key, load, loading, error)
-        except BaseException:
-            load.fail(LoaderTimeout(f"the load of {key!r} in scope {scope.name!r} was cancelled"))
-            raise
+        except BaseException as error:
+            cancelled = LoaderTimeout(f"the load of {key!r} in scope {scope.name!r} was cancelled")
+            task = asyncio.current_task()
+            if not isinstance(error, asyncio.CancelledError) or task is None or task.cancelling():
+                load.fail(cancelled)
+                raise
+            # nobody cancelled the load: what it waited for was, and that is a failure like any other
+            self._failed(scope, key, load, loading, cancelled)
         finally:
             self._end(key, load, running)
 
@@ -189,10 +197,13 @@ class Loader:
         if stale is MISSING:
             load.refuse(error)
         else:
-            load.give(stale, copier(stale) or _same)
+            load.give(stale, _reader(stale, loading.options))
 
     def _failed(self, scope: Scope, key: str, load: Load, loading: Loading, error: Exception) -> None:
-        if not loading.options.fail_safe_on(error):
+        if isinstance(error, StopIteration):
+            # no future takes one, as no coroutine lets one out
+            error = RuntimeError("the loader raised StopIteration")
+        if not _is_outage(error, loading.options):
             # an answer (not found, forbidden) is never hidden behind an older one
             if not load.fenced:
                 scope.store.discard(key)
@@ -206,7 +217,7 @@ class Loader:
             load.fail(error)
         else:
             logger.debug("a stale value stands in for %r in scope %r: %s", key, scope.name, error)
-            load.succeed(stale, copier(stale) or _same)
+            load.succeed(stale, _reader(stale, loading.options))
 
     def _stale(self, scope: Scope, key: str, options: EffectiveOptions) -> Any:
         """The stale value of `key`, fresh for the throttle from now on; MISSING where there is none to be had."""
@@ -236,7 +247,7 @@ class Loader:
             self.fills_fenced += 1
         if running.get(key) is load:
             del running[key]
-        load.succeed(value, (copier(value) or _same) if loading.options.copy_on_hit else _same)
+        load.succeed(value, _reader(value, loading.options))
 
     def keep(
         self,
@@ -294,6 +305,19 @@ def _start(run: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     if sys.version_info >= (3, 12):
         return asyncio.Task(run, loop=asyncio.get_running_loop(), eager_start=True)
     return asyncio.create_task(run)
+
+
+def _is_outage(error: Exception, options: EffectiveOptions) -> bool:
+    try:
+        return options.fail_safe_on(error)
+    except Exception:
+        logger.exception("fail_safe_on raised; the error that it was to judge is taken for an outage")
+        return True
+
+
+def _reader(value: Any, options: EffectiveOptions) -> Copier:
+    """What makes the next waiter's value of the last one's."""
+    return (copier(value) or _same) if options.copy_on_hit else _same
 
 
 def _same(value: Any) -> Any:

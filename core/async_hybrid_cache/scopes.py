@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from msgspec import UNSET, UnsetType
+
 from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysExpired, KeysRemoved, ScopeCleared
 
 from .clock import Clock
 from .errors import ConfigurationError
 from .loads import Load
-from .options import EffectiveOptions
+from .options import CacheOptions, EffectiveOptions
 from .positions import Position
 from .store import LocalStore
 from .tombstones import Tombstones
@@ -20,7 +22,7 @@ __all__ = ["Scope", "Scopes"]
 class Scope:
     """One scope: its entries, its options, and the loads and L2 probes under way, one of each a key."""
 
-    __slots__ = ("_given", "loads", "name", "options", "probes", "store")
+    __slots__ = ("_bounded", "loads", "name", "options", "probes", "store")
 
     def __init__(self, name: str, options: EffectiveOptions) -> None:
         self.name = name
@@ -28,16 +30,24 @@ class Scope:
         self.store = LocalStore(options.lru_max_keys)
         self.loads: dict[str, Load] = {}
         self.probes: dict[str, Load] = {}
-        self._given = False
+        self._bounded = False
 
-    def adopt(self, options: EffectiveOptions) -> bool:
-        """Take options given for this scope by name; False where others were given that do not fit them."""
-        if self._given:
-            return options.lru_max_keys == self.options.lru_max_keys
-        self._given = True
-        self.options = options
-        self.store.resize(options.lru_max_keys)
-        return True
+    def adopt(self, options: CacheOptions) -> None:
+        """Take options given for this scope by name, over those that it has; see `bound` for what that raises."""
+        self.bound(options.lru_max_keys)
+        self.options = self.options.override(options)
+
+    def bound(self, max_keys: int | UnsetType | None) -> None:
+        """Size the store, where a size is given; raises `ConfigurationError` where another one was before."""
+        if max_keys is UNSET:
+            return
+        if self._bounded and max_keys != self.store.max_keys:
+            raise ConfigurationError(
+                f"scope {self.name!r} already has lru_max_keys={self.store.max_keys}, "
+                f"and cannot have lru_max_keys={max_keys} as well"
+            )
+        self._bounded = True
+        self.store.resize(max_keys)
 
     def fence(self, key: str, before: Position | None = None) -> int:
         """Keep the loads of `key` from filling, and new callers from joining them; how many that were."""

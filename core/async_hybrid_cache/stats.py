@@ -10,7 +10,12 @@ __all__ = ["CacheStats", "DistributedStats", "Health", "ScopeStats", "StreamStat
 
 
 class ScopeStats(msgspec.Struct, frozen=True, kw_only=True):
-    """L1 of one scope: entries now, and counts since the cache was made."""
+    """L1 of one scope.
+
+    - `entries`: entries held now, expired ones that have not been swept yet included.
+    - `hits`: reads answered from L1.
+    - `evictions`: entries that left because of `lru_max_keys`.
+    """
 
     entries: int
     hits: int
@@ -18,7 +23,21 @@ class ScopeStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DistributedStats(msgspec.Struct, frozen=True, kw_only=True):
-    """L2: counts since the cache was made; `stale` were refused as older than an invalidation."""
+    """L2, as this process sees it.
+
+    - `state`: `up`, `down` (a call failed, and reads go past L2 until it answers again), or `off` (there is
+      none, or the cache is not following the log yet).
+    - `hits`: entries found and decoded.
+    - `misses`: asked in vain.
+    - `stale`: entries found but refused, as older than an invalidation or of another epoch.
+    - `fills`: values stored.
+    - `fills_refused`: values not stored, since their lease was voided by a removal meanwhile.
+    - `errors`: calls that failed or timed out.
+    - `undecodable`: entries that the serializer could not read, each a miss as well.
+    - `unencodable`: values that the serializer could not take, which so stay in L1 alone.
+    - `late_deletes`: deletes that failed and wait to be done.
+    - `breaker_opened`: how often L2 was found to be away.
+    """
 
     state: Literal["off", "up", "down"]
     hits: int
@@ -34,10 +53,25 @@ class DistributedStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamStats(msgspec.Struct, frozen=True, kw_only=True):
-    """The invalidation stream. `down_seconds` is None while reader and writer both work.
+    """The invalidation stream, since `start`.
 
-    `position` is the newest applied, `lag` the records known to be behind the head, `gap_total` how often the
-    stream could not prove that nothing was missed and reset L1.
+    - `instance`: the `instance_id`, or the random name that stands for it.
+    - `attached`: whether the log has been found and is followed.
+    - `position`: the newest record applied, as `epoch-offset`.
+    - `lag`: records known to be in the log and not applied yet.
+    - `events_applied`: events applied, own ones and replayed ones included.
+    - `events_replayed`: records caught up with, after a restart with a checkpoint or after a broken connection.
+    - `events_appended`: own events that the log has acknowledged.
+    - `outbox`: own events that wait for the log.
+    - `outbox_coarsened`: how often waiting events were merged into broader ones for lack of room.
+    - `duplicates`: records skipped because their events had been applied before.
+    - `unknown_events`: events of a type that this release does not know.
+    - `undecodable_records`: records that are no frame of this wire version.
+    - `gap_total`: how often it could not be proved that nothing was missed, and L1 was reset.
+    - `last_gap`: why, the last time; None if never.
+    - `reconnects`: how often reader, writer or checkpoints worked again after a failure.
+    - `down_seconds`: for how long reader or writer has been failing; None while both work.
+    - `last_error`: what is failing now; None while nothing is.
     """
 
     instance: str
@@ -60,7 +94,23 @@ class StreamStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything counted, over all scopes; see `AsyncHybridCache.stats`."""
+    """What `AsyncHybridCache.stats` returns: counts since the cache was made, over all scopes, unless said otherwise.
+
+    - `hits`: reads answered from L1.
+    - `misses`: reads that were not; callers who shared one load count each.
+    - `loads`: loaders called.
+    - `load_errors`: loaders that failed, answers such as "not found" not included.
+    - `load_timeouts`: loaders that took longer than `hard_timeout_seconds`.
+    - `stale_served`: stale values that stood in for a loader.
+    - `fenced`: loads under way that an invalidation overtook.
+    - `fills_fenced`: values not kept in L1, because their load was overtaken.
+    - `entries`: entries in L1 now.
+    - `tombstones`: invalidations remembered now.
+    - `resets`: how often L1 was reset because the stream could prove nothing.
+    - `scopes`: the same for each scope, by name.
+    - `distributed`: L2.
+    - `stream`: the invalidation stream; None without a bus.
+    """
 
     hits: int
     misses: int
@@ -81,7 +131,8 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the cache works as configured.
 
-    `ok`; `degraded` (answers, but a part it was given is away: `reasons` say which and since when); `stopped`.
+    - `status`: `ok`; `degraded` (it answers, but a part it was given is away); or `stopped`.
+    - `reasons`: which part, and why; empty where all is well.
     """
 
     status: Literal["ok", "degraded", "stopped"]

@@ -6,11 +6,11 @@ import asyncio
 import random
 
 import pytest
+
+from async_hybrid_cache.distributed import Hit, Miss
 from tests.contract.distributed_contract import STAMP, data_of, get, put
 from tests.contract.log_cancellation import cancelled_somewhere
 from tests.contract.worlds import DistributedWorld, scenario
-
-from async_hybrid_cache.distributed import Hit, Miss
 
 __all__ = ["DistributedConcurrencyContract"]
 

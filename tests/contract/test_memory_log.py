@@ -3,11 +3,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
+from async_hybrid_cache_brokers.memory import MemoryLog
 from tests.contract.log_cancellation import LogCancellationContract
 from tests.contract.log_contract import LogContract
 from tests.contract.worlds import LogWorld
-
-from async_hybrid_cache_brokers.memory import MemoryLog
 
 _numbers = itertools.count()
 

@@ -5,12 +5,12 @@ from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
+
+from async_hybrid_cache_brokers.redis import RedisDistributedCache, RedisStreamsLog
 from tests.contract.distributed_concurrency import DistributedConcurrencyContract
 from tests.contract.distributed_contract import DistributedContract, data_of, put
 from tests.contract.worlds import DistributedWorld
 from tests.servers.valkey import RedisServer
-
-from async_hybrid_cache_brokers.redis import RedisDistributedCache, RedisStreamsLog
 
 
 class RedisWorld(DistributedWorld):

@@ -5,12 +5,12 @@ from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
+
+from async_hybrid_cache_brokers.redis import RedisStreamsLog
 from tests.contract.log_cancellation import LogCancellationContract
 from tests.contract.log_contract import DeletableLogContract
 from tests.contract.worlds import LogWorld
 from tests.servers.valkey import RedisServer
-
-from async_hybrid_cache_brokers.redis import RedisStreamsLog
 
 
 class RedisWorld(LogWorld):

@@ -3,11 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
+from async_hybrid_cache_brokers.sqlite import SqliteDistributedCache, SqliteLog
 from tests.contract.distributed_concurrency import DistributedConcurrencyContract
 from tests.contract.distributed_contract import DistributedContract
 from tests.contract.worlds import DistributedWorld
-
-from async_hybrid_cache_brokers.sqlite import SqliteDistributedCache, SqliteLog
 
 
 class SqliteWorld(DistributedWorld):

@@ -3,11 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
+from async_hybrid_cache_brokers.sqlite import SqliteLog
 from tests.contract.log_cancellation import LogCancellationContract
 from tests.contract.log_contract import DeletableLogContract
 from tests.contract.worlds import LogWorld
-
-from async_hybrid_cache_brokers.sqlite import SqliteLog
 
 
 class SqliteWorld(LogWorld):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+
 from tests.servers.ports import LOOPBACK
 from tests.servers.process import ServerFailed, ServerProcess
 from tests.servers.proxy import Proxy

@@ -39,7 +39,7 @@ class Script:
     """A Lua script of this folder, behind the one whose functions it uses."""
 
     def __init__(self, *names: str) -> None:
-        folder = files(__package__)
+        folder = files(__name__.rpartition(".")[0])
         self.source = b"".join(folder.joinpath(f"{name}.lua").read_bytes() for name in names)
         self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest()
 

@@ -100,7 +100,7 @@ class InvalidationStream:
 
     async def stop(self, timeout: float) -> None:
         """Send what waits, say goodbye, keep the position, let go of the log; within about `timeout` seconds."""
-        if self.attached and not self.link.down_since:
+        if self.attached and self.link.down_since is None:
             goodbye = self.publish(InstanceStopped(self.instance))
             await goodbye.wait(timeout / 2)
         for task in self._tasks:
@@ -124,6 +124,7 @@ class InvalidationStream:
         """Forget everything that is bound to an event loop; what waits in the outbox is kept."""
         self.attached = False
         self.stamp = ORIGIN
+        self._tasks.clear()
         self.outbox.unseal()
         self.link = Link(self)
         self.reader = Reader(self)

@@ -8,7 +8,6 @@ import uuid
 
 import pytest
 from redis.asyncio import Redis, SSLConnection, UnixDomainSocketConnection
-from tests.servers.valkey import RedisServer
 
 from async_hybrid_cache.bus import StreamOptions
 from async_hybrid_cache.distributed import Miss
@@ -16,6 +15,7 @@ from async_hybrid_cache.errors import ConfigurationError, LogUnavailable
 from async_hybrid_cache.positions import ORIGIN
 from async_hybrid_cache.registry import find_broker
 from async_hybrid_cache_brokers.redis import BROKER, RedisStreamsInvalidationBus, RedisStreamsLog
+from tests.servers.valkey import RedisServer
 
 REFUSED = [
     ("redis://host:70000", "port"),

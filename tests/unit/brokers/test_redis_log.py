@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 import redis
 from redis.asyncio import BlockingConnectionPool, Redis
-from tests.servers.valkey import RedisServer
-from tests.support import eventually
 
 from async_hybrid_cache.errors import (
     CacheError,
@@ -23,6 +21,8 @@ from async_hybrid_cache.errors import (
 )
 from async_hybrid_cache.positions import Bounds, Position
 from async_hybrid_cache_brokers.redis import RedisStreamsInvalidationBus, RedisStreamsLog
+from tests.servers.valkey import RedisServer
+from tests.support import eventually
 
 Body = Callable[[RedisStreamsLog, Redis, str], Awaitable[None]]
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.unit.brokers.sqlite_support import delete, execute, opened
 
 from async_hybrid_cache.errors import ConfigurationError, LogRefused, PositionLost
 from async_hybrid_cache.positions import Position
 from async_hybrid_cache_brokers.sqlite import SqliteLog
+from tests.unit.brokers.sqlite_support import delete, execute, opened
 
 
 @pytest.fixture

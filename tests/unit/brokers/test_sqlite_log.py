@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.unit.brokers.sqlite_support import execute, opened
 
 from async_hybrid_cache.errors import LogUnavailable, PositionLost
 from async_hybrid_cache.positions import Position
 from async_hybrid_cache_brokers.sqlite import SqliteLog
 from async_hybrid_cache_brokers.sqlite import log as log_module
 from async_hybrid_cache_brokers.sqlite.wake import wake_folder
+from tests.unit.brokers.sqlite_support import execute, opened
 
 
 @pytest.fixture

@@ -18,6 +18,16 @@ from uuid import UUID
 
 import msgspec
 import pytest
+
+from async_hybrid_cache_codecs import (
+    DecodeError,
+    EncodeError,
+    JsonSerializer,
+    MsgpackSerializer,
+    PydanticSerializer,
+    Serializer,
+    TypedSerializer,
+)
 from tests.unit.codecs.samples import (
     ID,
     NOON,
@@ -39,16 +49,6 @@ from tests.unit.codecs.samples import (
     Strict,
     Team,
     User,
-)
-
-from async_hybrid_cache_codecs import (
-    DecodeError,
-    EncodeError,
-    JsonSerializer,
-    MsgpackSerializer,
-    PydanticSerializer,
-    Serializer,
-    TypedSerializer,
 )
 
 ALL = (MsgpackSerializer, JsonSerializer, PydanticSerializer)

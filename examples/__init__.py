@@ -1,0 +1,1 @@
+"""Examples; `python -m examples.demo` runs one of them as a fleet."""

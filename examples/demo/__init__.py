@@ -1,0 +1,1 @@
+"""Three processes of `examples.service`, one of them killed in the middle, and every read judged from outside."""
