@@ -61,8 +61,8 @@ def _template(template: str, names: list[str], function: str) -> str:
             raise ConfigurationError(
                 f"the key template {template!r} of {function} names {{{field}}}; its parameters are: {known}"
             )
-        if spec and not set(spec).isdisjoint('{}"\\'):
-            raise ConfigurationError(f"the key template {template!r} of {function} has a nested format {spec!r}")
+        if spec and not set(spec).isdisjoint('{}"\\\r\n'):
+            raise ConfigurationError(f"the key template {template!r} of {function} has a format {spec!r} of no use")
         source.append(f"{{{field}{'!' + conversion if conversion else ''}{':' + spec if spec else ''}}}")
     expression = f'f"{"".join(source)}"'
     try:

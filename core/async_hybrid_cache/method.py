@@ -13,9 +13,13 @@ __all__ = ["CachedMethod"]
 class CachedMethod:
     """A cached method. `Class.method` is the function, `instance.method` knows its instance."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Any) -> None:
         self._function = function
         functools.update_wrapper(self, function)
+        # from 3.13 on @classmethod binds this very object, and `inspect` knows a coroutine function by these
+        self.__code__ = function.__code__
+        self.__defaults__ = function.__defaults__
+        self.__kwdefaults__ = function.__kwdefaults__
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self._function if instance is None else _Bound(self._function, instance)

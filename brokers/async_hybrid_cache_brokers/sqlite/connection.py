@@ -92,6 +92,8 @@ class Connection:
             done = thread.submit(self._disconnect)
             thread.shutdown(wait=False)
             await asyncio.wrap_future(done)
+            # what is closed is not inherited by a fork, however long this object is kept alive
+            self._file = None
 
     def forked(self) -> None:
         """Let go in the child of a fork, where closing a connection would break the parent's locks."""

@@ -1,0 +1,119 @@
+"""A log that was trimmed, deleted or lost its tail: proved intact, or said to be lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+from async_hybrid_cache_codecs.events import Event, KeysRemoved
+from async_hybrid_cache_codecs.frames import seal
+from tests.support import eventually
+from tests.unit.core.recorder import Instance
+from tests.unit.core.scripted_log import ScriptedLog
+
+
+def removed(key: object) -> KeysRemoved:
+    return KeysRemoved("scope", (str(key),))
+
+
+def frame(origin: str, first: int, *events: Event) -> tuple[bytes, str]:
+    sealed = seal(1, origin, first, 0, events)
+    return sealed.data, sealed.id
+
+
+def test_a_trimmed_log_is_a_counted_reset() -> None:
+    async def scenario() -> None:
+        log, deaf = ScriptedLog("trimmed"), ScriptedLog("trimmed")
+        async with Instance(log) as one, Instance(deaf) as two:
+            deaf.away = True
+            await eventually(lambda: two.stream.link.down_since is not None)
+            for number in range(20):
+                await one.publish(removed(number))
+            log.trim(keep=3)
+            deaf.away = False
+            await eventually(lambda: two.resets)
+            assert two.resets == ["the log was trimmed past this instance"]
+            await one.publish(removed("after"))
+            await two.hears(removed("after"))
+            assert one.resets == []
+
+    asyncio.run(scenario())
+
+
+def test_a_log_trimmed_exactly_up_to_the_reader_is_intact() -> None:
+    async def scenario() -> None:
+        log = ScriptedLog("trimmed-exactly")
+        async with Instance(log) as one, Instance(ScriptedLog("trimmed-exactly")) as two:
+            for number in range(20):
+                await one.publish(removed(number))
+            await two.caught_up()
+            log.trim(keep=1)
+            await asyncio.sleep(0.15)
+            await one.publish(removed("after"))
+            await eventually(lambda: removed("after") in two.changes())
+            assert one.resets == two.resets == []
+
+    asyncio.run(scenario())
+
+
+def test_a_deleted_log_is_a_counted_reset_on_every_instance() -> None:
+    async def scenario() -> None:
+        log = ScriptedLog("deleted")
+        async with Instance(log) as one, Instance(ScriptedLog("deleted")) as two:
+            await one.publish(removed(1))
+            log.delete()
+            await eventually(lambda: one.resets and two.resets)
+            await one.publish(removed(2))
+            await eventually(lambda: removed(2) in two.changes())
+            await two.publish(removed(3))
+            await eventually(lambda: removed(3) in one.changes())
+            assert one.resets == two.resets == ["the log has another epoch"]
+
+    asyncio.run(scenario())
+
+
+def test_a_log_that_lost_its_tail_is_renewed_by_its_writer() -> None:
+    async def scenario() -> None:
+        log = ScriptedLog("tail")
+        async with Instance(log) as one, Instance(ScriptedLog("tail")) as two:
+            for number in range(5):
+                await one.publish(removed(number))
+            await two.caught_up()
+            epoch = log._records.epoch
+            log.lose_tail(2)
+            await eventually(lambda: one.resets and two.resets)
+            assert log._records.epoch > epoch
+            await one.publish(removed("after"))
+            await eventually(lambda: removed("after") in two.changes())
+            assert len(one.resets) == len(two.resets) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_lost_tail_whose_offsets_were_used_again_is_noticed() -> None:
+    async def scenario() -> None:
+        log = ScriptedLog("reused")
+        async with Instance(log) as one, Instance(ScriptedLog("reused")) as two:
+            for number in range(5):
+                await one.publish(removed(number))
+            await two.caught_up()
+            log.lose_tail(2)
+            log.forge(*frame("third", 1, removed("a")))
+            log.forge(*frame("third", 2, removed("b")))
+            await eventually(lambda: one.resets and two.resets)
+            await one.publish(removed("after"))
+            await eventually(lambda: removed("after") in two.changes())
+
+    asyncio.run(scenario())
+
+
+def test_a_writer_whose_acknowledged_record_is_gone_notices_before_it_reads() -> None:
+    async def scenario() -> None:
+        log = ScriptedLog()
+        async with Instance(log, heartbeat_seconds=60) as one:
+            log.deaf = True
+            await one.publish(removed(1))
+            log.lose_tail(1)
+            log.forge(*frame("third", 1, removed("other")))
+            await eventually(lambda: one.resets)
+
+    asyncio.run(scenario())
