@@ -130,9 +130,7 @@ def test_a_void_lease_fills_nothing(valkey: RedisServer, void: str) -> None:
 def test_entries_older_than_asked_for_are_misses_with_a_lease(valkey: RedisServer) -> None:
     @run(valkey)
     async def _(l2: RedisDistributedCache, client: Redis, prefix: str) -> None:
-        for number, oldest in enumerate(
-            [Position(P.epoch, 8), Position(P.epoch, 10), Position(P.epoch + 1, 0)]
-        ):
+        for number, oldest in enumerate([Position(P.epoch, 8), Position(P.epoch, 10), Position(P.epoch + 1, 0)]):
             await store(l2, "s", str(number), b"x")
             assert isinstance(await get(l2, "s", str(number), Position(P.epoch - 1, 10**12)), Hit)
             assert isinstance(await get(l2, "s", str(number), P), Hit)

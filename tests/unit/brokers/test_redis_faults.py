@@ -107,9 +107,7 @@ def test_a_connection_lost_between_or_inside_reads_is_an_error(valkey: RedisServ
                         await admin.client_kill_filter(_id=each["id"])
 
             async def blocked() -> bool:
-                return any(
-                    each["name"] == name and "b" in each["flags"] for each in await admin.client_list()
-                )
+                return any(each["name"] == name and "b" in each["flags"] for each in await admin.client_list())
 
             reading = asyncio.ensure_future(log.read(Position(position.epoch, 2), 10, 10))
             await eventually(blocked)
@@ -286,9 +284,7 @@ def test_refusals_are_told_from_outages_and_name_no_password(own_valkey: ValkeyS
         await admin.replicaof("NO", "ONE")
         assert (await log.append(b"", "2")).offset == 2
 
-        await admin.acl_setuser(
-            "reader", enabled=True, passwords=["+s3cret"], keys=["*"], categories=["+@read"]
-        )
+        await admin.acl_setuser("reader", enabled=True, passwords=["+s3cret"], keys=["*"], categories=["+@read"])
         await admin.config_set("requirepass", "t0psecret")
         bare = own_valkey.url.removeprefix("redis://")
         for credentials in ("", "reader:s3cret@", "reader:wr0ng@", ":wr0ng@"):
