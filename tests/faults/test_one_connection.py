@@ -1,0 +1,117 @@
+"""One instance alone loses the server, while the others and the server itself are well."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections.abc import Callable, Iterator
+from time import monotonic
+
+import pytest
+
+from tests.faults.database import Database
+from tests.faults.fleet import fresh_everywhere, member, members, stream_of
+from tests.faults.places import RedisPlace
+from tests.faults.process import Process
+from tests.servers.proxy import Proxy
+from tests.servers.valkey import ValkeyServer
+from tests.support import eventually
+
+KEYS = [f"key-{i}" for i in range(40)]
+
+
+@pytest.fixture
+def proxy(own_valkey: ValkeyServer) -> Iterator[Proxy]:
+    with Proxy(own_valkey.url) as proxy:
+        yield proxy
+
+
+BREAKS: dict[str, tuple[Callable[[Proxy], None], Callable[[Proxy], None]]] = {
+    "cut": (Proxy.cut, Proxy.heal),
+    "stalled": (Proxy.stall, Proxy.flow),
+}
+
+
+@pytest.mark.parametrize("kind", BREAKS)
+def test_an_instance_cut_off_catches_up_with_exactly_what_it_missed(
+    kind: str, proxy: Proxy, redis_place: RedisPlace, database: Database, figures: dict[str, list[float]]
+) -> None:
+    begin, end = BREAKS[kind]
+
+    async def main() -> None:
+        async with (
+            members(redis_place, database, 2) as well,
+            member(redis_place, database, url=proxy.url) as deaf,
+        ):
+            fleet = [*well, deaf]
+            for seconds in (0.2, 1.0, 4.0):
+                for key in KEYS:
+                    await well[0].write(key)
+                await fresh_everywhere(database, fleet, KEYS, monotonic())
+                begin(proxy)
+                await deaf.browse(KEYS)
+                began = monotonic()
+                for key in KEYS[:20]:
+                    change = await well[1].write(key)
+                    assert not change.queued
+                await fresh_everywhere(database, well, KEYS, monotonic())
+                changes = [await deaf.write(key) for key in KEYS[20:]]
+                assert statistics.median(change.seconds for change in changes) < 0.05
+                await asyncio.sleep(max(0.0, began + seconds - monotonic()))
+                end(proxy)
+                returned = monotonic()
+                figures[f"one connection {kind}"].append(await fresh_everywhere(database, fleet, KEYS, returned))
+                browsed = await deaf.rest()
+                assert browsed.errors == []
+                assert browsed.longest_seconds < 1.0
+                await eventually(lambda: stream_of(deaf.cache.stats()).outbox == 0)
+            for instance in fleet:
+                stream = stream_of(await instance.stats())
+                assert stream.gap_total == 0
+                assert stream.down_seconds is None
+            assert stream_of(await deaf.stats()).reconnects > 0
+            assert stream_of(await well[0].stats()).reconnects == 0
+
+    asyncio.run(main())
+
+
+def test_a_worker_process_behind_a_stalled_connection_says_so_and_catches_up(
+    proxy: Proxy, redis_place: RedisPlace, database: Database, figures: dict[str, list[float]]
+) -> None:
+    async def main() -> None:
+        async with (
+            member(redis_place, database) as well,
+            Process(database, proxy.url, redis_place.namespace) as deaf,
+        ):
+            for key in KEYS:
+                await well.write(key)
+            await fresh_everywhere(database, [well, deaf], KEYS, monotonic())
+            proxy.stall()
+
+            async def noticed() -> bool:
+                return stream_of(await deaf.stats()).down_seconds is not None
+
+            for key in KEYS:
+                await well.write(key)
+            await eventually(noticed, timeout=4.0, message="the stalled worker does not know that it is deaf")
+            proxy.flow()
+            took = await fresh_everywhere(database, [well, deaf], KEYS, monotonic())
+            figures["one connection stalled, worker process"].append(took)
+            stream = stream_of(await deaf.stats())
+            assert stream.gap_total == 0
+            assert stream.events_replayed > 0
+
+    asyncio.run(main())
+
+
+def test_stop_while_the_server_is_out_of_reach_is_bounded(
+    proxy: Proxy, redis_place: RedisPlace, database: Database
+) -> None:
+    async def main() -> None:
+        async with member(redis_place, database, url=proxy.url) as deaf:
+            await deaf.write("key")
+            proxy.stall()
+            began = monotonic()
+        assert monotonic() - began < 5.0
+
+    asyncio.run(main())
