@@ -15,6 +15,7 @@ from .cached import CachedFunction, build, checked_key
 from .clock import Clock, SystemClock
 from .distributed import DistributedCache
 from .errors import ConfigurationError
+from .late import Removal
 from .lifecycle import Lifecycle
 from .loader import MISSING, Loader, Loading
 from .options import CacheOptions, EffectiveOptions
@@ -227,27 +228,23 @@ class AsyncHybridCache:
         The order matters: L2 before the announcement, or another instance would read the old value back; and L1
         again after L2, since a local read may have copied the old value between the two.
         """
-        self._lifecycle.check()
         keys = tuple(checked_key(k) for k in (key, *more))
-        self._scopes.fence_keys(scope, keys)
-        try:
-            if self._l2:
-                await self._l2.delete(scope, keys)
-        finally:
-            self._scopes.fence_keys(scope, keys)
-            pending = self._announce(KeysRemoved(scope, keys))
-        return await self._lifecycle.receipt(pending)
+        return await self._remove(KeysRemoved(scope, keys), lambda: self._scopes.fence_keys(scope, keys))
 
     async def clear(self, *, scope: str | None = None) -> Receipt:
         """Remove every entry of `scope`, or of all scopes, from L1 and L2, and tell the other instances."""
+        event = CacheCleared() if scope is None else ScopeCleared(scope)
+        return await self._remove(event, lambda: self._scopes.fence_scopes(scope))
+
+    async def _remove(self, event: Removal, fence: Callable[[], None]) -> Receipt:
         self._lifecycle.check()
-        self._scopes.fence_scopes(scope)
+        fence()
         try:
             if self._l2:
-                await self._l2.clear(scope)
+                await self._l2.drop(event)
         finally:
-            self._scopes.fence_scopes(scope)
-            pending = self._announce(CacheCleared() if scope is None else ScopeCleared(scope))
+            fence()
+            pending = self._announce(event)
         return await self._lifecycle.receipt(pending)
 
     async def remove_local(self, key: str, *, scope: str = DEFAULT_SCOPE) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
-from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysRemoved, ScopeCleared
+from async_hybrid_cache_codecs.events import CacheCleared, KeysRemoved, ScopeCleared
 
-__all__ = ["LateDeletes"]
+__all__ = ["LateDeletes", "Removal"]
+
+Removal: TypeAlias = KeysRemoved | ScopeCleared | CacheCleared
+"""An event that names what has to be deleted."""
 
 _MOST_KEYS = 10_000
 _MOST_SCOPES = 1_000
@@ -51,18 +55,18 @@ class LateDeletes:
         """Whether what L2 holds for this key may be something that was to be deleted."""
         return bool(self) and (self._everything or scope in self._scopes or (scope, key) in self._keys)
 
-    def events(self) -> list[Event]:
+    def events(self) -> list[Removal]:
         """What has to be deleted, as the events that will tell it to the others again."""
         if self._everything:
             return [CacheCleared()]
-        found: list[Event] = [ScopeCleared(scope) for scope in self._scopes]
+        found: list[Removal] = [ScopeCleared(scope) for scope in self._scopes]
         by_scope: dict[str, list[str]] = {}
         for scope, key in self._keys:
             by_scope.setdefault(scope, []).append(key)
         found.extend(KeysRemoved(scope, tuple(keys)) for scope, keys in by_scope.items())
         return found
 
-    def add(self, event: Event) -> None:
+    def add(self, event: Removal) -> None:
         """What this event names could not be deleted."""
         match event:
             case KeysRemoved():

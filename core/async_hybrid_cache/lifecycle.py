@@ -107,6 +107,8 @@ class Lifecycle:
         if self._l2:
             await self._l2.open()
             self._l2.enabled = self._stream is None
+            # what was removed before the start waits in the outbox, and must be gone from L2 before it is announced
+            await self._tend_l2()
         if self._stream:
             failure = await self._stream.start(_START_SECONDS)
             if failure is not None and self._require_bus:
@@ -153,7 +155,7 @@ class Lifecycle:
         # a cached function's hit path asks nobody, so what may not be served must not be there
         self._scopes.fence_scopes(None)
         if self._l2:
-            self._l2.enabled = False
+            self._l2.connected = self._l2.enabled = False
 
     def _forked(self) -> None:
         if self.state is State.RUNNING:
@@ -178,7 +180,7 @@ class Lifecycle:
 
     async def _tend_l2(self) -> None:
         l2 = self._l2
-        if l2 is None or not l2.enabled:
+        if l2 is None:
             return
         if l2.breaker.is_open and not await l2.recover():
             return

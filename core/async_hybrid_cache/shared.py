@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from async_hybrid_cache_codecs import DecodeError, EncodeError, Serializer, TypedSerializer
-from async_hybrid_cache_codecs.events import Event, KeysRemoved, ScopeCleared
+from async_hybrid_cache_codecs.events import CacheCleared, KeysRemoved, ScopeCleared
 
 from .breaker import Breaker
 from .clock import Clock
 from .deletes import Deletes
 from .distributed import DistributedCache, Hit, Miss
 from .errors import DistributedCacheError
-from .late import LateDeletes
+from .late import LateDeletes, Removal
 from .positions import ORIGIN, Position
 
 __all__ = ["Found", "SharedTier"]
@@ -64,7 +64,10 @@ class SharedTier:
         self._deletes = Deletes(self._delete)
         self.timeout = timeout
         self.lease_seconds = lease_seconds
+        self.connected = False
+        """Whether `open` was called: from then on deletes are tried."""
         self.enabled = False
+        """Whether entries may be read and filled: only while the log is followed can their stamps be judged."""
         self.hits = 0
         self.misses = 0
         self.stale = 0
@@ -82,11 +85,12 @@ class SharedTier:
 
     @property
     def usable(self) -> bool:
-        """Whether a call is worth trying now."""
+        """Whether a read or a fill is worth trying now."""
         return self.enabled and not self.breaker.is_open
 
     async def open(self) -> None:
         """Make ready for the running loop; a server that is away opens the breaker instead of raising."""
+        self.connected = True
         try:
             await self._call(self.cache.open())
         except DistributedCacheError as error:
@@ -94,7 +98,7 @@ class SharedTier:
 
     async def close(self) -> None:
         """Let go of the server, in bounded time."""
-        self.enabled = False
+        self.connected = self.enabled = False
         try:
             async with asyncio.timeout(self.timeout * 2):
                 await self.cache.close()
@@ -116,45 +120,33 @@ class SharedTier:
         return self._opened(scope, found, serializer)
 
     async def lease(self, scope: str, key: str) -> str | None:
-        """Delete the entry and take a lease on it; None (and a delete still to be done) where that failed."""
-        if self.usable:
-            try:
-                return await self._call(self.cache.lease(scope, key, lease_seconds=self.lease_seconds))
-            except DistributedCacheError:
-                pass
-            except asyncio.CancelledError:
-                self.late.add_keys(scope, (key,))
-                raise
-        self.late.add_keys(scope, (key,))
-        return None
+        """Delete the entry and take a lease on it; None (and perhaps a delete still to be done) where there is none."""
+        removed = KeysRemoved(scope, (key,))
+        if not self.enabled:
+            await self.drop(removed)
+            return None
+        return await self._or_later(removed, self._lease(scope, key))
 
-    async def delete(self, scope: str, keys: Sequence[str]) -> bool:
-        """Delete entries; where that fails, or is cancelled, it is kept to be done later."""
-        if self.usable:
-            try:
-                await self._deletes.add(scope, keys)
-                return True
-            except DistributedCacheError:
-                pass
-            except asyncio.CancelledError:
-                self.late.add_keys(scope, keys)
-                raise
-        self.late.add_keys(scope, keys)
-        return False
+    async def drop(self, event: Removal) -> None:
+        """Delete what `event` names; where that fails, or is cancelled, it is kept to be done later."""
+        if isinstance(event, KeysRemoved):
+            await self._or_later(event, self._deletes.add(event.scope, event.keys))
+        else:
+            await self._or_later(event, self._clear(event))
 
-    async def clear(self, scope: str | None) -> bool:
-        """Delete the entries of one scope or all; where that fails it is kept to be done later."""
-        if self.usable:
-            try:
-                await self._call(self.cache.clear(scope))
-                return True
-            except DistributedCacheError:
-                pass
-            except asyncio.CancelledError:
-                self.late.add_scope(scope)
-                raise
-        self.late.add_scope(scope)
-        return False
+    async def _or_later(self, event: Removal, call: Coroutine[Any, Any, T]) -> T | None:
+        if not self.connected or self.breaker.is_open:
+            call.close()
+            self.late.add(event)
+            return None
+        try:
+            return await call
+        except DistributedCacheError:
+            self.late.add(event)
+            return None
+        except asyncio.CancelledError:
+            self.late.add(event)
+            raise
 
     async def fill(
         self,
@@ -202,20 +194,17 @@ class SharedTier:
         self.breaker.close()
         return True
 
-    async def catch_up(self) -> list[Event]:
+    async def catch_up(self) -> list[Removal]:
         """Do the deletes that failed before; the events to publish again, now that they are done."""
         # a delete that fails meanwhile must not be taken for one of these
         self._doing, self.late = self.late, LateDeletes()
-        done: list[Event] = []
+        done: list[Removal] = []
         try:
             for event in self._doing.events():
-                match event:
-                    case KeysRemoved():
-                        await self._call(self.cache.delete(event.scope, event.keys))
-                    case ScopeCleared():
-                        await self._call(self.cache.clear(event.scope))
-                    case _:
-                        await self._call(self.cache.clear(None))
+                if isinstance(event, KeysRemoved):
+                    await self._delete(event.scope, event.keys)
+                else:
+                    await self._clear(event)
                 done.append(event)
         except DistributedCacheError:
             pass
@@ -243,8 +232,14 @@ class SharedTier:
         self.hits += 1
         return Found(value, hit.stamp, hit.remaining, envelope.tags)
 
+    async def _lease(self, scope: str, key: str) -> str:
+        return await self._call(self.cache.lease(scope, key, lease_seconds=self.lease_seconds))
+
     async def _delete(self, scope: str, keys: Sequence[str]) -> None:
         await self._call(self.cache.delete(scope, keys))
+
+    async def _clear(self, event: ScopeCleared | CacheCleared) -> None:
+        await self._call(self.cache.clear(event.scope if isinstance(event, ScopeCleared) else None))
 
     async def _call(self, call: Awaitable[T]) -> T:
         try:
