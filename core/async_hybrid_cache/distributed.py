@@ -67,6 +67,10 @@ class DistributedCache(Protocol):
         """Store `data` for `ttl` seconds if `token` is still live, and end the lease. False where it is not."""
         ...
 
+    async def release(self, scope: str, key: str, *, token: str) -> None:
+        """Give a lease back without a fill. Does nothing where `token` is not live."""
+        ...
+
     async def delete(self, scope: str, keys: Sequence[str]) -> None:
         """Delete the entries and void the leases on them."""
         ...

@@ -135,10 +135,11 @@ class Loader:
             value = await loading.factory()
             self._disarm(load)
             self._settle(scope, key, load, value, loading, running, None)
-            if token is not None and self._l2 is not None:
+            if token is not None:
                 await self._fill_l2(scope, key, load, value, loading, token)
         except Exception as error:
             self._failed(scope, key, load, loading, error)
+            await self._give_back(scope, key, token)
         except BaseException as error:
             cancelled = LoaderTimeout(f"the load of {key!r} in scope {scope.name!r} was cancelled")
             task = asyncio.current_task()
@@ -147,6 +148,7 @@ class Loader:
                 raise
             # nobody cancelled the load: what it waited for was, and that is a failure like any other
             self._failed(scope, key, load, loading, cancelled)
+            await self._give_back(scope, key, token)
         finally:
             self._end(key, load, running)
 
@@ -298,6 +300,12 @@ class Loader:
         ttl = loading.options.ttl_seconds
         if ttl > 0 and self._scopes.may_keep(scope.name, key, load.stamp, load):
             await self._l2.fill(scope.name, key, value, loading.serializer(), stamp=load.stamp, ttl=ttl, token=token)
+        else:
+            await self._give_back(scope, key, token)
+
+    async def _give_back(self, scope: Scope, key: str, token: str | None) -> None:
+        if token is not None and self._l2 is not None:
+            await self._l2.release(scope.name, key, token)
 
 
 def _start(run: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -122,8 +122,9 @@ class Scopes:
         self._on_attach()
 
     def reset(self, position: Position, reason: str) -> None:
-        """Nothing from before `position` can be trusted."""
+        """Nothing from before `position` can be trusted, in L2 neither: what was missed may have named anything."""
         self.tombstones.reset(position)
+        self.tombstones.place(CacheCleared(), position)
         self.fence_scopes(None)
         self.resets += 1
 

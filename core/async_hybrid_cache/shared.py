@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -161,7 +162,10 @@ class SharedTier:
     ) -> None:
         """Store `value` under a lease; refused where the lease was voided, skipped where L2 is away."""
         data = self.sealed(scope, value, serializer)
-        if data is None or not self.usable or self._suspect(scope, key):
+        if data is None or self._suspect(scope, key):
+            await self.release(scope, key, token)
+            return
+        if not self.usable:
             return
         try:
             filled = await self._call(self.cache.fill(scope, key, data, stamp=stamp, ttl=ttl, token=token))
@@ -171,6 +175,12 @@ class SharedTier:
             self.fills += 1
         else:
             self.refused += 1
+
+    async def release(self, scope: str, key: str, token: str) -> None:
+        """Give a lease back, so that the next one who misses need not wait for its end."""
+        if self.usable:
+            with contextlib.suppress(DistributedCacheError):
+                await self._call(self.cache.release(scope, key, token=token))
 
     def sealed(self, scope: str, value: Any, serializer: Serializer) -> bytes | None:
         """The bytes of an entry; None where the codec cannot encode the value, reported once a scope."""

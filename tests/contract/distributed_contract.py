@@ -115,6 +115,18 @@ class DistributedContract:
         assert await data_of(l2, "key") == b"new"
 
     @scenario
+    async def test_a_lease_given_back_is_free_at_once(self, world: DistributedWorld) -> None:
+        l2, other = await world.opened(), await world.opened()
+        token = await token_for(l2, "key")
+        await l2.release("scope", "key", token="another")
+        assert await get(other, "key") == Miss(None)
+        await l2.release("scope", "key", token=token)
+        assert not await fill(l2, "key", token)
+        assert await fill(other, "key", await token_for(other, "key"))
+        await l2.release("scope", "key", token=token)
+        assert await data_of(other, "key") == b"data"
+
+    @scenario
     async def test_a_lease_ends_by_itself(self, world: DistributedWorld) -> None:
         l2 = await world.opened()
         late = await token_for(l2, "key", lease_seconds=0.1)

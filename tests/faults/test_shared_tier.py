@@ -32,7 +32,12 @@ def test_none_is_a_hit_in_another_process(place: Place, database: Database) -> N
             Process(database, place.url, place.namespace) as one,
             Process(database, place.url, place.namespace) as other,
         ):
+
+            async def filled() -> bool:
+                return (await one.stats()).distributed.fills == 1
+
             assert await one.read_all(["missing"]) == [None]
+            await eventually(filled)
             assert await other.read_all(["missing"]) == [None]
             stats = await other.stats()
             assert (stats.loads, stats.distributed.hits) == (0, 1)

@@ -23,6 +23,7 @@ __all__ = ["RedisDistributedCache"]
 
 _LEASE = Script("generation", "lease")
 _FILL = Script("generation", "fill")
+_RELEASE = Script("generation", "release")
 _CLEAR = Script("generation", "clear")
 
 _CONNECTIONS = 4
@@ -90,6 +91,11 @@ class RedisDistributedCache:
             keys = [self._clears, self._key(scope, key)]
             args = [scope_field(scope), utf8(token), stamp_digits(stamp), millis(ttl), data]
             return bool(await link.run(_FILL, keys, args))
+
+    async def release(self, scope: str, key: str, *, token: str) -> None:
+        """Remove the lease `token`, where it is still there."""
+        async with self._link() as link:
+            await link.run(_RELEASE, [self._clears, self._key(scope, key)], [scope_field(scope), utf8(token)])
 
     async def delete(self, scope: str, keys: Sequence[str]) -> None:
         """Delete entries and leases, which live under the same keys."""

@@ -134,6 +134,11 @@ class SqliteDistributedCache:
 
         return await self._run(self._writes, work)
 
+    async def release(self, scope: str, key: str, *, token: str) -> None:
+        """Remove the lease `token`, where it is still there."""
+        statement = "DELETE FROM ahc_entries WHERE scope = ? AND key = ? AND token = ?"
+        await self._run(self._writes, lambda db: db.execute(statement, (scope, key, token)))
+
     async def delete(self, scope: str, keys: Sequence[str]) -> None:
         """Delete the entries and void the leases on them."""
         rows = [(scope, key) for key in keys]

@@ -227,11 +227,18 @@ class Reader:
         mark = self._marks.get(frame.origin)
         self._marks.mark(frame.origin, frame.last)
         if verdict is Verdict.DUPLICATE:
-            self.duplicates += 1
-            return
+            if not self._relearning(record.position):
+                self.duplicates += 1
+                return
+            mark = 0
         if verdict is Verdict.HOLE and self._stream.attached:
             self._distrust(record.position, f"events of {frame.origin} are missing before {frame.first}")
         self._apply_events(frame, record.position, mark)
+
+    def _relearning(self, position: Position) -> bool:
+        """Whether this was applied before a restart, and is replayed for the tombstones that were lost with it."""
+        kept = self.checkpoint
+        return not self._stream.attached and kept is not None and position.offset <= kept.offset
 
     def _apply_events(self, frame: OpenedFrame, position: Position, mark: int) -> None:
         for sequence, event in enumerate(frame.events, frame.first):

@@ -90,6 +90,11 @@ class SharedMemory:
         self.store.entries[scope, key] = _Entry(data, stamp, self.store.clock.monotonic() + ttl)
         return True
 
+    async def release(self, scope: str, key: str, *, token: str) -> None:
+        await self._called("release")
+        if self.store.leases.get((scope, key)) == token:
+            del self.store.leases[scope, key]
+
     async def delete(self, scope: str, keys: Sequence[str]) -> None:
         await self._called("delete")
         for key in keys:
