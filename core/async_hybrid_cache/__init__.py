@@ -100,6 +100,10 @@ _BROKERS = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_BROKERS})
+
+
 def __getattr__(name: str) -> Any:
     folder = _BROKERS.get(name)
     if folder is None:

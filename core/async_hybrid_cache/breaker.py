@@ -32,6 +32,11 @@ class Breaker:
         """Whether calls are not to be tried."""
         return self.open_since is not None
 
+    @property
+    def seconds_open(self) -> float | None:
+        """For how long calls have not been tried; None while they are."""
+        return None if self.open_since is None else self._clock.monotonic() - self.open_since
+
     def trip(self, error: BaseException) -> None:
         """A call failed."""
         self.last_error = error

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .checkpoint import CheckpointStore
+from .errors import ConfigurationError
 from .log import EventLog
-from .validation import non_negative, positive, positive_int
+from .validation import checked_part, int_from_0, positive, positive_int
 
 __all__ = ["InvalidationBus", "StreamOptions"]
 
@@ -63,6 +64,9 @@ class StreamOptions:
         retry_max_seconds: float = 0.75,
         replay_records: int = 10_000,
     ) -> None:
+        if instance_id is not None and (not isinstance(instance_id, str) or not instance_id):
+            raise ConfigurationError(f"instance_id must be a name, or None for a random one, not {instance_id!r}")
+        checked_part("checkpoints", checkpoints, CheckpointStore)
         self.instance_id = instance_id
         self.checkpoints = checkpoints
         self.checkpoint_seconds = positive("checkpoint_seconds", checkpoint_seconds)
@@ -74,7 +78,7 @@ class StreamOptions:
         self.proof_seconds = positive("proof_seconds", proof_seconds)
         self.heartbeat_seconds = positive("heartbeat_seconds", heartbeat_seconds)
         self.retry_max_seconds = positive("retry_max_seconds", retry_max_seconds)
-        self.replay_records = int(non_negative("replay_records", replay_records))
+        self.replay_records = int_from_0("replay_records", replay_records)
 
 
 class InvalidationBus:

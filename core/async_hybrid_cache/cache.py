@@ -7,6 +7,8 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, overload
 
+from msgspec import UNSET
+
 from async_hybrid_cache_codecs import Serializer
 from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysRemoved, ScopeCleared
 
@@ -28,7 +30,7 @@ from .scopes import Scope, Scopes
 from .shared import SharedTier, typed
 from .stats import CacheStats, Health
 from .stream import InvalidationStream, Pending
-from .validation import positive
+from .validation import checked_part, positive
 
 __all__ = ["DEFAULT_SCOPE", "AsyncHybridCache"]
 
@@ -68,10 +70,8 @@ class AsyncHybridCache:
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        if options is not None and not isinstance(options, CacheOptions):
-            raise ConfigurationError(f"options must be CacheOptions(...), not {options!r}")
-        if invalidation_bus is not None and not isinstance(invalidation_bus, InvalidationBus):
-            raise ConfigurationError(f"invalidation_bus must be an InvalidationBus, not {invalidation_bus!r}")
+        checked_part("invalidation_bus", invalidation_bus, InvalidationBus)
+        checked_part("distributed_cache", distributed_cache, DistributedCache)
         clock = clock or SystemClock()
         rng = rng or random.SystemRandom()
         timeout = positive("distributed_timeout_seconds", distributed_timeout_seconds)
@@ -157,8 +157,7 @@ class AsyncHybridCache:
         if entry is not None and self.monotonic() < entry.fresh_until:
             entry.used = state.store.tick()
             return entry.read()  # type: ignore[no-any-return]
-        effective = state.options.override(options)
-        return await self.load(state, key, factory, effective, self._untyped)  # type: ignore[no-any-return]
+        return await self.load(state, key, factory, _of_call(state, options), self._untyped)  # type: ignore[no-any-return]
 
     def load(
         self,
@@ -191,7 +190,7 @@ class AsyncHybridCache:
     ) -> Receipt:
         """Keep `value` here and in L2, and tell the other instances that theirs is old."""
         state = self.scope_state(scope)
-        return await self.store(state, checked_key(key), value, state.options.override(options), self._untyped)
+        return await self.store(state, checked_key(key), value, _of_call(state, options), self._untyped)
 
     async def store(
         self,
@@ -202,24 +201,23 @@ class AsyncHybridCache:
         serializer: Callable[[], Serializer],
     ) -> Receipt:
         """`set` with everything resolved: delete in L2, append, put in L2 and L1 under the event's position."""
-        self._lifecycle.check()
-        event = KeysRemoved(scope.name, (key,))
-        token: str | None = None
-        self._scopes.fence_keys(scope.name, (key,))
-        try:
-            token = await self._l2.lease(scope.name, key) if self._l2 else None
-        finally:
-            # also where the caller was cancelled: the data may have changed, and the others must hear of it
-            self._scopes.fence_keys(scope.name, (key,))
-            pending = self._announce(event)
-        receipt = await self._lifecycle.receipt(pending)
-        stamp = receipt.position or self._stamp()
-        if self._scopes.tombstones.allow(scope.name, key, stamp, stamp):
+        removed = KeysRemoved(scope.name, (key,))
+        token, pending = await self._change(
+            removed,
+            lambda: self._scopes.fence_keys(scope.name, (key,)),
+            lambda l2: l2.lease(scope.name, key),
+        )
+        with scope.setting(key, self._stamp()) as setting:
+            receipt = await self._lifecycle.receipt(pending)
+        stamp = receipt.position or setting.stamp
+        if not setting.fenced and self._scopes.tombstones.allow(scope.name, key, stamp, stamp):
             self._loader.keep(scope, key, value, options, stamp)
             if token is not None and self._l2 is not None and options.ttl_seconds > 0:
                 await self._l2.fill(
                     scope.name, key, value, serializer(), stamp=stamp, ttl=options.ttl_seconds, token=token
                 )
+        elif token is not None and self._l2 is not None:
+            await self._l2.release(scope.name, key, token)
         return receipt
 
     async def remove(self, key: str, *more: str, scope: str = DEFAULT_SCOPE) -> Receipt:
@@ -237,15 +235,25 @@ class AsyncHybridCache:
         return await self._remove(event, lambda: self._scopes.fence_scopes(scope))
 
     async def _remove(self, event: Removal, fence: Callable[[], None]) -> Receipt:
+        _, pending = await self._change(event, fence, lambda l2: l2.drop(event))
+        return await self._lifecycle.receipt(pending)
+
+    async def _change(
+        self, event: Removal, fence: Callable[[], None], in_l2: Callable[[SharedTier], Awaitable[T]]
+    ) -> tuple[T | None, Pending | None]:
+        """Fence L1, change L2, fence L1 again, announce; in this order, and the announcement whatever happens."""
         self._lifecycle.check()
+        self._lifecycle.changing += 1
+        result: T | None = None
         fence()
         try:
-            if self._l2:
-                await self._l2.drop(event)
+            result = await in_l2(self._l2) if self._l2 else None
         finally:
+            # also where the caller was cancelled: the data may have changed, and the others must hear of it
             fence()
             pending = self._announce(event)
-        return await self._lifecycle.receipt(pending)
+            self._lifecycle.changing -= 1
+        return result, pending
 
     async def remove_local(self, key: str, *, scope: str = DEFAULT_SCOPE) -> None:
         """Drop an entry from L1 of this process alone."""
@@ -329,3 +337,12 @@ class AsyncHybridCache:
 
     def _announce(self, event: Event) -> Pending | None:
         return self._stream.publish(event) if self._stream else None
+
+
+def _of_call(scope: Scope, options: CacheOptions | None) -> EffectiveOptions:
+    effective = scope.options.override(options)
+    if options is not None and options.lru_max_keys is not UNSET:
+        raise ConfigurationError(
+            "lru_max_keys is an option of a scope, not of a call; use cache.scope(..., options=...)"
+        )
+    return effective

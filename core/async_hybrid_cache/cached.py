@@ -16,7 +16,7 @@ from .method import CachedMethod
 
 if TYPE_CHECKING:
     from .cache import AsyncHybridCache
-    from .options import CacheOptions
+    from .options import CacheOptions, EffectiveOptions
     from .receipt import Receipt
 
 __all__ = ["CachedFunction", "build"]
@@ -107,13 +107,20 @@ def build(
     if options is not None:
         scope.bound(options.lru_max_keys)
     serializer = functools.cache(lambda: cache.serializer_for(_return_annotation(function)))
-    effective = scope.options.override(options)
+    merged = [scope.options, scope.options.override(options)]
+
+    def effective() -> EffectiveOptions:
+        # the scope may be given options of its own after the function was decorated
+        if merged[0] is not scope.options:
+            merged[:] = scope.options, scope.options.override(options)
+        return merged[1]
 
     def miss(key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
-        return cache.load(scope, key, lambda: function(*args, **kwargs), effective, serializer)
+        return cache.load(scope, key, lambda: function(*args, **kwargs), effective(), serializer)
 
     wrapper, key_of = _compile(function, parameters, own, expression, key_function, scope.store, cache.monotonic, miss)
     functools.update_wrapper(wrapper, function)
+    key_of.__qualname__ = f"{label}.cache_key"
 
     def cache_key(*args: Any, **kwargs: Any) -> str:
         return checked_key(key_of(*args, **kwargs))
@@ -122,12 +129,12 @@ def build(
         return await cache.remove(cache_key(*args, **kwargs), scope=scope.name)
 
     async def set_cached(value: Any, /, *args: Any, **kwargs: Any) -> Receipt:
-        return await cache.store(scope, cache_key(*args, **kwargs), value, effective, serializer)
+        return await cache.store(scope, cache_key(*args, **kwargs), value, effective(), serializer)
 
     async def refresh_cached(*args: Any, **kwargs: Any) -> Any:
         # of a method these are the arguments with self, as `CachedMethod` passes them
         key = cache_key(*args[1:], **kwargs) if is_method else cache_key(*args, **kwargs)
-        return await cache.refresh(scope, key, lambda: function(*args, **kwargs), effective, serializer)
+        return await cache.refresh(scope, key, lambda: function(*args, **kwargs), effective(), serializer)
 
     for helper in (cache_key, remove_cached, set_cached, refresh_cached):
         helper.__qualname__ = f"{label}.{helper.__name__}"

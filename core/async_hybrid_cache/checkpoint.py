@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -22,6 +22,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     marks: dict[str, int]
 
 
+@runtime_checkable
 class CheckpointStore(Protocol):
     """Keeps one checkpoint per process, atomically."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from async_hybrid_cache_codecs import Serializer
 
@@ -26,6 +26,7 @@ class Miss(NamedTuple):
     token: str | None
 
 
+@runtime_checkable
 class DistributedCache(Protocol):
     """Values by scope and key, shared by all instances.
 

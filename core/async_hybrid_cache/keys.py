@@ -109,7 +109,10 @@ def _automatic(parameters: list[inspect.Parameter]) -> str:
 
 
 def _fold(values: tuple[Any, ...]) -> str:
-    key = ",".join([encode_argument(value) for value in values])
+    try:
+        key = ",".join([encode_argument(value) for value in values])
+    except RecursionError as error:
+        raise ConfigurationError("no key can be built from an argument that contains itself") from error
     if len(key) <= _LONGEST:
         return key
     # readable at its beginning, and as distinct as what it stands for
@@ -125,7 +128,8 @@ def encode_argument(value: Any) -> str:
     if kind is str or kind is int or kind is bool or kind is float or kind is bytes or value is None:
         return repr(value)
     if isinstance(value, enum.Enum):
-        return f"{_name(kind)}.{value.name}"
+        # combined flags, and none of them, have no name
+        return f"{_name(kind)}.{value.name or encode_argument(value.value)}"
     if isinstance(value, (list, tuple)) and kind in (list, tuple):
         left, right = "[]" if kind is list else "()"
         return left + ",".join([encode_argument(item) for item in value]) + right
@@ -152,7 +156,10 @@ def _fields(value: Any) -> dict[str, Any] | None:
         return {name: getattr(value, name) for name in value.__struct_fields__}
     # a named tuple, or a pydantic model, which core does not import
     names = getattr(value, "_fields", None) if isinstance(value, tuple) else getattr(type(value), "model_fields", None)
-    return None if names is None else {name: getattr(value, name) for name in names}
+    if names is None:
+        return None
+    extra = getattr(value, "__pydantic_extra__", None) or {}
+    return {name: getattr(value, name) for name in names} | extra
 
 
 def _name(kind: type) -> str:

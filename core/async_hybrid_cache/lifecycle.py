@@ -65,7 +65,10 @@ class Lifecycle:
         self._announce = announce
         self._loop: asyncio.AbstractEventLoop | None = None
         self._maintenance: asyncio.Task[Any] | None = None
+        self._change: asyncio.Task[None] | None = None
         self.state = State.NEW
+        self.changing = 0
+        """Changes between their first step and their announcement."""
         _alive.add(self)
 
     def check(self) -> None:
@@ -85,6 +88,7 @@ class Lifecycle:
         """See `AsyncHybridCache.start`."""
         if self.state is State.FORKED:
             raise CacheClosed(self.state.value)
+        await self._settled()
         if self.state is State.RUNNING:
             try:
                 self.check()
@@ -96,12 +100,30 @@ class Lifecycle:
             self._stream.detach()
         self.state = State.RUNNING
         self._loop = asyncio.get_running_loop()
+        self._change = change = asyncio.create_task(self._connect(), name="async-hybrid-cache start")
         try:
-            await self._connect()
+            await asyncio.shield(change)
         except BaseException:
+            change.cancel()
             await self.stop()
             raise
-        self._maintenance = asyncio.create_task(self._maintain(), name="async-hybrid-cache maintenance")
+
+    async def stop(self) -> None:
+        """See `AsyncHybridCache.stop`."""
+        if self.state is not State.RUNNING or self._abandoned():
+            await self._settled()
+            return
+        self.check()
+        self.state = State.STOPPED
+        # it goes on to its end where the caller gives up waiting: half a stop would leave two readers after a start
+        self._change = asyncio.create_task(self._disconnect(self._change), name="async-hybrid-cache stop")
+        await asyncio.shield(self._change)
+
+    async def _settled(self) -> None:
+        """Wait for a start or a stop under way."""
+        change = self._change
+        if change is not None and not change.done() and change.get_loop() is asyncio.get_running_loop():
+            await asyncio.wait({change})
 
     async def _connect(self) -> None:
         if self._l2:
@@ -116,23 +138,34 @@ class Lifecycle:
                     f"the invalidation log cannot be used: {failure}; "
                     "check its URL and server, or start without require_bus=True"
                 ) from failure
+        self._maintenance = asyncio.create_task(self._maintain(), name="async-hybrid-cache maintenance")
 
-    async def stop(self) -> None:
-        """See `AsyncHybridCache.stop`."""
-        if self.state is not State.RUNNING or self._abandoned():
-            return
-        self.check()
-        self.state = State.STOPPED
+    async def _disconnect(self, starting: asyncio.Task[None] | None) -> None:
+        if starting is not None and not starting.done():
+            starting.cancel()
+            await asyncio.wait({starting})
         if self._maintenance:
             self._maintenance.cancel()
             await asyncio.wait({self._maintenance})
             self._maintenance = None
         await self._loader.stop(_STOP_SECONDS / 2)
+        await self._last_changes()
         if self._stream:
             await self._stream.stop(_STOP_SECONDS)
         if self._l2:
             await self._l2.close()
         self._forget()
+
+    async def _last_changes(self) -> None:
+        """Let removals under way reach the outbox, and do what deletes in L2 are left."""
+        assert self._loop is not None
+        deadline = self._loop.time() + _STOP_SECONDS / 2
+        while self.changing and self._loop.time() < deadline:  # noqa: ASYNC110 - a count, and only here
+            await asyncio.sleep(0.01)
+        if self._l2 and self._l2.late and not self._l2.breaker.is_open:
+            await self._l2.catch_up(self._announce)
+        if self._l2 and (left := self._l2.late_deletes):
+            logger.warning("stopped with %d deletes in L2 undone; those entries stay there until their TTL", left)
 
     async def receipt(self, pending: Pending | None) -> Receipt:
         """Wait until a change is acknowledged, unless the log is known to be away."""
@@ -185,8 +218,7 @@ class Lifecycle:
         if l2.breaker.is_open and not await l2.recover():
             return
         if l2.late:
-            for event in await l2.catch_up():
-                self._announce(event)
+            await l2.catch_up(self._announce)
 
     async def _sweep(self) -> None:
         for scope in self._scopes:

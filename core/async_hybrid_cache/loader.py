@@ -11,6 +11,7 @@ from typing import Any
 
 from async_hybrid_cache_codecs import Serializer
 
+from .cancellation import was_cancelled
 from .clock import Clock
 from .copies import Copier, copier
 from .distributed import Miss
@@ -139,15 +140,16 @@ class Loader:
                 await self._fill_l2(scope, key, load, value, loading, token)
         except Exception as error:
             self._failed(scope, key, load, loading, error)
+            self._end(key, load, running)
             await self._give_back(scope, key, token)
         except BaseException as error:
             cancelled = LoaderTimeout(f"the load of {key!r} in scope {scope.name!r} was cancelled")
-            task = asyncio.current_task()
-            if not isinstance(error, asyncio.CancelledError) or task is None or task.cancelling():
+            if not isinstance(error, asyncio.CancelledError) or was_cancelled():
                 load.fail(cancelled)
                 raise
             # nobody cancelled the load: what it waited for was, and that is a failure like any other
             self._failed(scope, key, load, loading, cancelled)
+            self._end(key, load, running)
             await self._give_back(scope, key, token)
         finally:
             self._end(key, load, running)
@@ -190,6 +192,10 @@ class Loader:
         if load.overdue:
             if load.task is not None:
                 load.task.cancel()
+            # a loader that swallows its cancellation must not keep those who come later
+            load.fenced = True
+            self._end(key, load, scope.loads)
+            load.refuse(LoaderTimeout(f"the loader of {key!r} in scope {scope.name!r} had to be given up"))
             return
         load.overdue = True
         self.timeouts += 1

@@ -41,6 +41,8 @@ class EffectiveOptions(msgspec.Struct, frozen=True, kw_only=True):
         """These options with whatever `options` sets in place of them."""
         if options is None:
             return self
+        if not isinstance(options, CacheOptions):
+            raise ConfigurationError(f"options must be CacheOptions(...), not {type(options).__name__}")
         changes = {
             name: value for name in EffectiveOptions.__struct_fields__ if (value := getattr(options, name)) is not UNSET
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import entry_points
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -33,8 +34,11 @@ class Broker(Protocol):
 
 def find_broker(url: str) -> Broker:
     """The broker for the scheme of `url`; raises `ConfigurationError` with the fix where there is none."""
+    if not isinstance(url, str):
+        raise ConfigurationError(f"a broker URL is a string, not {type(url).__name__}; is a setting missing?")
     scheme, separator, _ = url.partition("://")
-    if not separator or not scheme:
+    scheme = scheme.lower()
+    if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
         raise ConfigurationError("a broker URL has the form 'scheme://...', e.g. 'redis://localhost:6379/0'")
     try:
         urlsplit(url)

@@ -42,7 +42,7 @@ def _distributed(l2: SharedTier | None) -> DistributedStats:
     if l2 is None:
         return DistributedStats(
             state="off", hits=0, misses=0, stale=0, fills=0, fills_refused=0, errors=0, undecodable=0,
-            unencodable=0, late_deletes=0, breaker_opened=0,
+            unencodable=0, late_deletes=0, breaker_opened=0, down_seconds=None,
         )  # fmt: skip
     return DistributedStats(
         state="off" if not l2.enabled else "down" if l2.breaker.is_open else "up",
@@ -56,6 +56,7 @@ def _distributed(l2: SharedTier | None) -> DistributedStats:
         unencodable=l2.unencodable,
         late_deletes=l2.late_deletes,
         breaker_opened=l2.breaker.opened,
+        down_seconds=l2.breaker.seconds_open,
     )
 
 
@@ -99,5 +100,6 @@ def report_health(lifecycle: Lifecycle, l2: SharedTier | None, stream: Invalidat
             for name, (since, error) in stream.link.troubles.items()
         ]
     if l2 is not None and l2.breaker.open_since is not None:
-        reasons.append(f"the distributed cache is away: {l2.breaker.last_error}")
+        away = l2.breaker.seconds_open
+        reasons.append(f"the distributed cache: away for {away:.1f} s: {l2.breaker.last_error}")
     return Health(status="degraded" if reasons else "ok", reasons=tuple(reasons))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from msgspec import UNSET, UnsetType
 
@@ -22,7 +23,7 @@ __all__ = ["Scope", "Scopes"]
 class Scope:
     """One scope: its entries, its options, and the loads and L2 probes under way, one of each a key."""
 
-    __slots__ = ("_bounded", "loads", "name", "options", "probes", "store")
+    __slots__ = ("_bounded", "loads", "name", "options", "probes", "sets", "store")
 
     def __init__(self, name: str, options: EffectiveOptions) -> None:
         self.name = name
@@ -30,6 +31,7 @@ class Scope:
         self.store = LocalStore(options.lru_max_keys)
         self.loads: dict[str, Load] = {}
         self.probes: dict[str, Load] = {}
+        self.sets: dict[str, Load] = {}
         self._bounded = False
 
     def adopt(self, options: CacheOptions) -> None:
@@ -49,10 +51,21 @@ class Scope:
         self._bounded = True
         self.store.resize(max_keys)
 
+    @contextmanager
+    def setting(self, key: str, stamp: Position) -> Iterator[Load]:
+        """A `set` that waits for its acknowledgement; a change of the same process that comes later fences it."""
+        self.sets[key] = setting = Load(stamp)
+        try:
+            yield setting
+        finally:
+            if self.sets.get(key) is setting:
+                del self.sets[key]
+
     def fence(self, key: str, before: Position | None = None) -> int:
         """Keep the loads of `key` from filling, and new callers from joining them; how many that were."""
         fenced = 0
-        for running in (self.loads, self.probes):
+        # the event of a set itself, once acknowledged, must not fence it; `Tombstones` judges it against others
+        for running in (self.loads, self.probes, self.sets) if before is None else (self.loads, self.probes):
             load = running.get(key)
             if load is not None and (before is None or load.stamp < before):
                 load.fenced = True
@@ -62,7 +75,7 @@ class Scope:
 
     def fence_all(self, before: Position | None = None) -> int:
         """`fence` for every key."""
-        return sum(self.fence(key, before) for key in [*self.loads, *self.probes])
+        return sum(self.fence(key, before) for key in {*self.loads, *self.probes, *self.sets})
 
 
 class Scopes:

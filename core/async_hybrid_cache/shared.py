@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -14,6 +14,7 @@ from async_hybrid_cache_codecs import DecodeError, EncodeError, Serializer, Type
 from async_hybrid_cache_codecs.events import CacheCleared, KeysRemoved, ScopeCleared
 
 from .breaker import Breaker
+from .cancellation import was_cancelled
 from .clock import Clock
 from .deletes import Deletes
 from .distributed import DistributedCache, Hit, Miss
@@ -21,7 +22,7 @@ from .errors import DistributedCacheError
 from .late import LateDeletes, Removal
 from .positions import ORIGIN, Position
 
-__all__ = ["Found", "SharedTier"]
+__all__ = ["Found", "SharedTier", "typed"]
 
 T = TypeVar("T")
 logger = logging.getLogger("async_hybrid_cache")
@@ -204,26 +205,24 @@ class SharedTier:
         self.breaker.close()
         return True
 
-    async def catch_up(self) -> list[Removal]:
-        """Do the deletes that failed before; the events to publish again, now that they are done."""
+    async def catch_up(self, announce: Callable[[Removal], object]) -> None:
+        """Do the deletes that failed before, and have each announced again, now that it is done."""
         # a delete that fails meanwhile must not be taken for one of these
         self._doing, self.late = self.late, LateDeletes()
-        done: list[Removal] = []
+        left = self._doing.events()
         try:
-            for event in self._doing.events():
-                if isinstance(event, KeysRemoved):
-                    await self._delete(event.scope, event.keys)
+            while left:
+                if isinstance(left[0], KeysRemoved):
+                    await self._delete(left[0].scope, left[0].keys)
                 else:
-                    await self._clear(event)
-                done.append(event)
+                    await self._clear(left[0])
+                announce(left.pop(0))
         except DistributedCacheError:
             pass
         finally:
-            for event in self._doing.events():
-                if event not in done:
-                    self.late.add(event)
+            for event in left:
+                self.late.add(event)
             self._doing = LateDeletes()
-        return done
 
     def _suspect(self, scope: str, key: str) -> bool:
         return self.late.covers(scope, key) or self._doing.covers(scope, key)
@@ -246,6 +245,8 @@ class SharedTier:
         return await self._call(self.cache.lease(scope, key, lease_seconds=self.lease_seconds))
 
     async def _delete(self, scope: str, keys: Sequence[str]) -> None:
+        if self.breaker.is_open:
+            raise DistributedCacheError("the distributed cache is away")
         await self._call(self.cache.delete(scope, keys))
 
     async def _clear(self, event: ScopeCleared | CacheCleared) -> None:
@@ -264,7 +265,9 @@ class SharedTier:
             self.errors += 1
             self.breaker.trip(error)
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and was_cancelled():
+                raise
             self.errors += 1
             failure = DistributedCacheError(f"the distributed cache failed: {error!r}")
             self.breaker.trip(failure)

@@ -37,6 +37,7 @@ class DistributedStats(msgspec.Struct, frozen=True, kw_only=True):
     - `unencodable`: values that the serializer could not take, which so stay in L1 alone.
     - `late_deletes`: deletes that failed and wait to be done.
     - `breaker_opened`: how often L2 was found to be away.
+    - `down_seconds`: for how long it has been away; None while it is not.
     """
 
     state: Literal["off", "up", "down"]
@@ -50,6 +51,7 @@ class DistributedStats(msgspec.Struct, frozen=True, kw_only=True):
     unencodable: int
     late_deletes: int
     breaker_opened: int
+    down_seconds: float | None
 
 
 class StreamStats(msgspec.Struct, frozen=True, kw_only=True):

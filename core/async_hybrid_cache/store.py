@@ -14,6 +14,7 @@ from .positions import Position
 __all__ = ["Entry", "LocalStore"]
 
 _DEAD = -1
+_EVICTION_STEPS = 1000
 
 
 class Entry(msgspec.Struct, gc=False):
@@ -43,7 +44,8 @@ class LocalStore:
     the first one whose tick did not is exactly the least recently used.
 
     Expired entries and heap slots of entries already gone are swept a few at each insertion, and by `sweep`
-    while nothing is inserted, so no call ever walks the whole store.
+    while nothing is inserted. Eviction looks at 1000 slots at most a call, so that of a large store of which
+    nearly all was used since, a few keys more than `max_keys` may stay until later insertions have caught up.
     """
 
     __slots__ = ("_cursor", "_heap", "_probes", "entries", "evictions", "max_keys", "puts", "tick")
@@ -91,8 +93,7 @@ class LocalStore:
         self.entries[key] = entry
         heappush(self._heap, (entry.used, entry))
         self.sweep(now, 2)
-        if self.max_keys is not None and len(self.entries) > self.max_keys:
-            self._evict()
+        self._evict()
 
     def discard(self, key: str, before: Position | None = None) -> None:
         """Drop the entry of `key`; with `before`, only where it is stamped before that position."""
@@ -143,8 +144,11 @@ class LocalStore:
         return len(self._heap)
 
     def _evict(self) -> None:
+        """Evict what is too much, looking at so many slots that the loop does not notice; later puts go on."""
         heap = self._heap
-        while True:
+        for _ in range(_EVICTION_STEPS):
+            if self.max_keys is None or len(self.entries) <= self.max_keys:
+                return
             queued, entry = heap[0]
             if entry.used == _DEAD:
                 heappop(heap)
@@ -155,7 +159,6 @@ class LocalStore:
                 del self.entries[entry.key]
                 _kill(entry)
                 self.evictions += 1
-                return
 
 
 def _kill(entry: Entry) -> None:

@@ -7,13 +7,19 @@ from typing import Any
 
 from .errors import ConfigurationError
 
-__all__ = ["non_negative", "positive", "positive_int"]
+__all__ = ["checked_part", "int_from_0", "non_negative", "positive", "positive_int"]
 
 
 def _number(name: str, value: Any, wanted: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ConfigurationError(f"{name} must be {wanted}, not {value!r}")
-    return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigurationError(f"{name} must be {wanted}, not {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ConfigurationError(f"{name} must be {wanted}, and finite")
+    return number
 
 
 def non_negative(name: str, value: Any) -> float:
@@ -23,11 +29,25 @@ def non_negative(name: str, value: Any) -> float:
     return float(value)
 
 
+def checked_part(name: str, value: object, kind: type) -> None:
+    """Raise unless `value` is None or a `kind`; the value itself is not repeated, as it may hold a password."""
+    if value is not None and (isinstance(value, type) or not isinstance(value, kind)):
+        given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise ConfigurationError(
+            f"{name} must be a {kind.__name__} object, not {given}; for a URL use AsyncHybridCache.from_url(...)"
+        )
+
+
 def positive(name: str, value: Any) -> float:
     """`value`, if it is a finite number above 0."""
     if _number(name, value, "a number above 0") <= 0:
         raise ConfigurationError(f"{name} must be a number above 0, not {value!r}")
     return float(value)
+
+
+def int_from_0(name: str, value: Any) -> int:
+    """`value`, if it is a whole number of at least 0."""
+    return 0 if value == 0 and type(value) is int else positive_int(name, value)
 
 
 def positive_int(name: str, value: Any) -> int:

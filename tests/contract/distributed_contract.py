@@ -127,6 +127,17 @@ class DistributedContract:
         assert await data_of(other, "key") == b"data"
 
     @scenario
+    async def test_a_get_that_wants_no_lease_takes_none(self, world: DistributedWorld) -> None:
+        l2 = await world.opened()
+        assert await get(l2, "key", lease_seconds=0) == Miss(None)
+        probe, load = await asyncio.gather(get(l2, "key", lease_seconds=0), get(l2, "key", lease_seconds=30))
+        assert probe == Miss(None)
+        assert isinstance(load, Miss)
+        assert load.token
+        assert await get(l2, "key", lease_seconds=0) == Miss(None)
+        assert await fill(l2, "key", load.token)
+
+    @scenario
     async def test_a_lease_ends_by_itself(self, world: DistributedWorld) -> None:
         l2 = await world.opened()
         late = await token_for(l2, "key", lease_seconds=0.1)

@@ -256,7 +256,7 @@ class Run:
         if not instance.log_link.healthy or not self.log.exists:
             return
         position = instance.applied
-        if position.epoch != self.log.epoch or position.offset >= self.log.last:
+        if position.epoch != self.log.epoch or position.offset >= self.log.last or not self.log.times:
             return
         since = max(instance.healed_at, self.log.times[max(position.offset + 1, self.log.first) - self.log.first])
         if now - since > FRESH_SECONDS:

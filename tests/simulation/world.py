@@ -280,6 +280,13 @@ class SimulatedCache:
         await self._back()
         return good
 
+    async def release(self, scope: str, key: str, *, token: str) -> None:
+        await self._there()
+        lease = self._store.leases.get((scope, key))
+        if lease is not None and lease[0] == token:
+            del self._store.leases[scope, key]
+        await self._back()
+
     async def delete(self, scope: str, keys: Sequence[str]) -> None:
         await self._there()
         self._maybe_fail()

@@ -74,7 +74,7 @@ class Batch:
             keys += [key for key, _ in live]
             answers += [answer for _, answer in live]
             scope, oldest, lease = group
-            args += (scope_field(scope), stamp_digits(oldest), millis(lease), len(live))
+            args += (scope_field(scope), stamp_digits(oldest), millis(lease) if lease > 0 else 0, len(live))
         if not answers:
             return
         try:

@@ -20,6 +20,9 @@ for group, generation in ipairs(current) do
     -- digits only: Lua compares strings by the locale
     elseif kind == 'V' and string.sub(value, 42, 81) >= oldest then
       result[i + 1] = value
+    elseif lease == '0' then
+      if kind == 'V' then redis.call('UNLINK', key) end
+      result[i + 1] = 0
     else
       redis.call('SET', key, 'L' .. generation .. ARGV[1] .. i, 'PX', lease)
       taken[key] = true

@@ -137,7 +137,7 @@ class RedisStreamsLog:
             raise PositionLost(f"{self!r} does not exist")
         last = _position(reply[0])
         first = Position(last.epoch, last.offset + 1) if reply[1] is None else _position(reply[1])
-        if first.epoch != last.epoch:
+        if first.epoch != last.epoch or first.offset < 1:
             raise LogRefused(f"the stream {self._stream!r} holds entries of another program; choose another key")
         self._advance(last)
         return Bounds(last.epoch, first.offset, last.offset)

@@ -109,6 +109,8 @@ class SqliteDistributedCache:
             again = _find(db, scope, key, oldest)
             return Miss(self._lease(db, scope, key, lease_seconds)) if again is None else again
 
+        if lease_seconds <= 0:
+            return Miss(None)
         return await self._run(self._writes, lease)
 
     async def lease(self, scope: str, key: str, *, lease_seconds: float) -> str:

@@ -45,7 +45,8 @@ class Pending:
         if position is not None:
             self.position = position
         for waiter in self._waiters:
-            if not waiter.done():
+            # one whose loop was closed under it has nobody left who waits
+            if not waiter.done() and not waiter.get_loop().is_closed():
                 waiter.set_result(None)
         self._waiters.clear()
 

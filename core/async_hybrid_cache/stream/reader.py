@@ -125,6 +125,8 @@ class Reader:
         while self.applied < started:
             records = await self._read(Position(bounds.epoch, self.applied.offset + 1))
             if not records:
+                # perhaps for good, with what this instance had said
+                stream.started = stream.publish(InstanceStarted(stream.instance))
                 raise LogUnavailable("the log's head went back while it was replayed")
             self.replayed += sum(since < record.position.offset < started.offset for record in records)
             self._apply_all(records)

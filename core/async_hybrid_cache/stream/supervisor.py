@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from ..cancellation import was_cancelled
 from ..errors import CacheError, LogUnavailable
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class Link:
                 return await call
         except TimeoutError as error:
             raise LogUnavailable(f"the log did not answer within {seconds:g} s") from error
+        except asyncio.CancelledError as error:
+            if was_cancelled():
+                raise
+            raise LogUnavailable("a call of the log was cancelled from within") from error
 
     async def close(self, seconds: float) -> None:
         """Close the log in bounded time."""

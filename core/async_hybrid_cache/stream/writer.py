@@ -26,7 +26,6 @@ class Writer:
         self.acknowledged: Position = ORIGIN
         self.acknowledged_id = ""
         self.appended = 0
-        self.retried = 0
 
     def begin(self) -> None:
         """A new origin: its sequences start at 1."""
@@ -54,13 +53,9 @@ class Writer:
 
     async def _append(self, frame: SealedFrame) -> Position:
         stream = self._stream
-        try:
-            position = await stream.link.bounded(
-                stream.log.append(frame.data, frame.id), stream.options.append_timeout_seconds
-            )
-        except BaseException:
-            self.retried += 1
-            raise
+        position = await stream.link.bounded(
+            stream.log.append(frame.data, frame.id), stream.options.append_timeout_seconds
+        )
         # an acknowledgement does what the echo would do, at once, and before the stamp of new loads moves on
         if stream.attached:
             for event in frame.events:

@@ -20,6 +20,7 @@ import pydantic
 import pytest
 
 from async_hybrid_cache import AsyncHybridCache, ConfigurationError
+from async_hybrid_cache.keys import encode_argument
 
 cache = AsyncHybridCache()
 
@@ -212,3 +213,32 @@ def test_a_key_that_no_server_could_be_told_of_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="UTF-8"):
         asyncio.run(cache.remove("\udfff"))
     assert asyncio.run(by_name("schlüssel \U0001d11e")) == "schlüssel \U0001d11e"
+
+
+class Rights(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+def test_flags_without_a_name_differ() -> None:
+    keys = {encode_argument(rights) for rights in (Rights(0), Rights.READ, Rights(3), Rights(8), Rights(16))}
+    assert len(keys) == 5
+
+
+def test_models_that_differ_in_their_extras_alone_differ() -> None:
+    class Query(pydantic.BaseModel, extra="allow"):
+        name: str
+
+    one, other = Query(name="a", color="red"), Query(name="a", color="blue")  # type: ignore[call-arg]
+    assert encode_argument(one) != encode_argument(other)
+
+
+def test_an_argument_that_contains_itself_is_refused() -> None:
+    @AsyncHybridCache().cached()
+    async def load(items: list[Any]) -> int:
+        return 1
+
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(ConfigurationError, match="contains itself"):
+        load.cache_key(endless)

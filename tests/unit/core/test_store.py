@@ -228,3 +228,18 @@ def test_the_sweeper_never_stalls_the_loop() -> None:
         worst = max(worst, time.perf_counter() - started)
     assert len(store) == 0
     assert worst < 0.05
+
+
+def test_evicting_from_a_store_used_since_stops_after_a_bounded_number_of_steps() -> None:
+    count = 20_000
+    store = LocalStore(count)
+    for number in range(count):
+        put(store, str(number))
+    for entry in store.entries.values():
+        entry.used = store.tick()
+    for number in range(count, count + 100):
+        put(store, str(number))
+        assert len(store) <= count + 25
+    # caught up, and exactly the least recently used are gone
+    assert len(store) == count
+    assert sorted(map(int, store.entries)) == list(range(100, count + 100))

@@ -1,0 +1,81 @@
+"""Wrong parts and settings: one clear error of ours, before anything starts, and no password in it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from async_hybrid_cache import AsyncHybridCache, CacheOptions, ConfigurationError, MemoryInvalidationBus, StreamOptions
+from tests.unit.core.shared_memory import SharedMemory
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize("part", ["distributed_cache", "invalidation_bus", "options"])
+@pytest.mark.parametrize("given", [f"redis://:{SECRET}@host/0", 3, SharedMemory, MemoryInvalidationBus])
+def test_a_part_of_the_wrong_kind_is_named_and_not_repeated(part: str, given: Any) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        AsyncHybridCache(**{part: given})
+    assert part in str(raised.value)
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", [None, 3, f"user:{SECRET}://x", f":{SECRET}@host", ""])
+def test_what_is_no_url(url: Any) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        AsyncHybridCache.from_url(url)
+    assert SECRET not in str(raised.value)
+
+
+def test_a_scheme_in_capitals_is_the_same_scheme() -> None:
+    assert AsyncHybridCache.from_url("MEMORY://parts")
+
+
+@pytest.mark.parametrize(
+    "options", [{"instance_id": 3}, {"instance_id": ""}, {"checkpoints": "folder"}, {"replay_records": 1.5}]
+)
+def test_stream_options(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        StreamOptions(**options)
+
+
+def test_a_number_too_large_for_a_clock() -> None:
+    with pytest.raises(ConfigurationError, match="ttl_seconds"):
+        CacheOptions(ttl_seconds=10**400)
+
+
+def test_options_of_a_call() -> None:
+    async def load() -> int:
+        return 1
+
+    async def scenario() -> None:
+        cache = AsyncHybridCache()
+        options: Any = {"ttl_seconds": 3}
+        with pytest.raises(ConfigurationError, match=r"CacheOptions\(\.\.\.\), not dict"):
+            await cache.get_or_set("k", load, options=options)
+        with pytest.raises(ConfigurationError, match="lru_max_keys is an option of a scope"):
+            await cache.get_or_set("k", load, options=CacheOptions(lru_max_keys=0))
+        with pytest.raises(ConfigurationError, match="lru_max_keys is an option of a scope"):
+            await cache.set("k", 1, options=CacheOptions(lru_max_keys=0))
+
+    asyncio.run(scenario())
+
+
+def test_a_scope_given_options_after_its_functions_passes_them_on() -> None:
+    cache = AsyncHybridCache()
+    loads = 0
+
+    @cache.cached("k", scope="later")
+    async def load() -> int:
+        nonlocal loads
+        loads += 1
+        return loads
+
+    cache.scope("later", options=CacheOptions(ttl_seconds=0))
+
+    async def scenario() -> None:
+        assert [await load(), await load()] == [1, 2]
+
+    asyncio.run(scenario())
