@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import hits, stream
+from . import hits, raw, stream
 
 
 def main() -> None:
@@ -28,12 +28,14 @@ def main() -> None:
             server.open()
             urls["redis"] = server.url
         try:
+            bound = asyncio.run(raw.xadd_to_xread(str(urls["redis"])))
+            rate = asyncio.run(raw.xadds(str(urls["redis"])))
             print("\nremove() called at A -> gone at B (two processes, log and L2)")
             for name, url in urls.items():
-                asyncio.run(stream.latency(name, str(url)))
+                asyncio.run(stream.latency(name, str(url), bound if name == "redis" else None))
             print("\nInvalidations published")
             for name, url in urls.items():
-                asyncio.run(stream.publishing(name, str(url)))
+                asyncio.run(stream.publishing(name, str(url), rate if name == "redis" else None))
         finally:
             if server is not None:
                 server.close()

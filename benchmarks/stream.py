@@ -18,8 +18,8 @@ __all__ = ["latency", "publishing"]
 _ROUNDS = 400
 
 
-async def latency(name: str, url: str) -> None:
-    """Milliseconds from the call of `remove` in one process to the entry's end in another."""
+async def latency(name: str, url: str, raw: tuple[float, float] | None = None) -> None:
+    """Milliseconds from the call of `remove` in one process to the entry's end in another; `raw` is the bound."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     other = context.Process(target=_listen, args=(url, there), daemon=True)
@@ -41,6 +41,7 @@ async def latency(name: str, url: str) -> None:
     print(
         f"  {name:<12} gone elsewhere p50 {percentile(taken, 0.5):6.2f} ms, p99 {percentile(taken, 0.99):6.2f} ms; "
         f"remove() itself p50 {percentile(own, 0.5):6.2f} ms"
+        + (f"; raw XADD to XREAD p50 {raw[0]:.2f} ms: {percentile(taken, 0.5) / raw[0]:.2f}x" if raw else "")
     )
 
 
@@ -63,12 +64,13 @@ async def _follow(url: str, pipe: Connection) -> None:
         await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
 
 
-async def publishing(name: str, url: str) -> None:
-    """remove() a second, 200 callers at once."""
+async def publishing(name: str, url: str, raw: float | None = None) -> None:
+    """remove() a second, 200 callers at once; `raw` is what to compare it with."""
     async with AsyncHybridCache.from_url(url, require_bus=True) as cache:
         begun = time.perf_counter()
         rounds = 20
         for turn in range(rounds):
             await asyncio.gather(*(cache.remove(f"key:{turn}:{number}", scope="bench") for number in range(200)))
         rate = rounds * 200 / (time.perf_counter() - begun)
-        print(f"  {name:<12} {rate:10,.0f} remove()/s, acknowledged, 200 callers at once")
+        pair = f"; raw XADD {raw:,.0f}/s: {rate / raw:.1f}x" if raw else ""
+        print(f"  {name:<12} {rate:10,.0f} remove()/s, acknowledged, 200 callers at once{pair}")

@@ -86,7 +86,12 @@ class Run:
         if self.patch is not None:
             self.patch(self)
         self.note(f"{instance.name} starts")
-        await instance.cache.start()
+        try:
+            await instance.cache.start()
+        except asyncio.CancelledError:
+            # the work is over; `settle` starts it again
+            instance.alive = False
+            raise
 
     # -- work ------------------------------------------------------------------------------------------------
 

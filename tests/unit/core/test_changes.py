@@ -6,7 +6,14 @@ import asyncio
 
 import pytest
 
-from async_hybrid_cache import AsyncHybridCache, CacheOptions, InvalidationBus, LoaderTimeout
+from async_hybrid_cache import (
+    AsyncHybridCache,
+    CacheOptions,
+    Checkpoint,
+    InvalidationBus,
+    LoaderTimeout,
+    StreamOptions,
+)
 from tests.support import eventually
 from tests.unit.core.scripted_log import ScriptedLog
 from tests.unit.core.shared_memory import SharedMemory, Store
@@ -171,5 +178,46 @@ def test_a_failed_load_that_gives_its_lease_back_is_over() -> None:
                 await cache.get_or_set("k", failing)
             assert await cache.get_or_set("k", healthy) == "fresh"
             held.set()
+
+    asyncio.run(scenario())
+
+
+class KeptCheckpoint:
+    """What survives a restart."""
+
+    def __init__(self) -> None:
+        self.kept: Checkpoint | None = None
+
+    async def open(self, instance_id: str) -> Checkpoint | None:
+        return self.kept
+
+    async def save(self, checkpoint: Checkpoint) -> None:
+        self.kept = checkpoint
+
+    async def close(self) -> None:
+        pass
+
+
+def test_a_restart_from_a_checkpoint_still_knows_what_was_removed_before_it() -> None:
+    async def scenario() -> None:
+        store, kept = Store(), KeptCheckpoint()
+        publisher_l2 = SharedMemory(store)
+        publisher, _ = cache_on("relearn", publisher_l2)
+
+        def restarted() -> AsyncHybridCache:
+            stream = StreamOptions(instance_id="reader", checkpoints=kept)
+            bus = InvalidationBus(ScriptedLog("relearn"), stream)
+            return AsyncHybridCache(invalidation_bus=bus, distributed_cache=SharedMemory(store))
+
+        async with publisher:
+            await publisher.set("k", "old")
+            publisher_l2.failing.add("*")  # the delete fails, and nobody will ever do it
+            await publisher.remove("k")
+            async with restarted() as reader:
+                await eventually(lambda: reader.stats().stream.position == publisher.stats().stream.position)
+            assert store.entries
+            assert kept.kept is not None
+            async with restarted() as reader:
+                assert await reader.get("k") is None
 
     asyncio.run(scenario())
