@@ -99,7 +99,9 @@ async def supervise(stream: InvalidationStream, name: str, session: Callable[[],
         try:
             await stream.link.ensure_open()
             await session()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and was_cancelled():
+                raise
             attempt = 0 if name not in stream.link.troubles else attempt + 1
             stream.link.note(name, error)
             if not isinstance(error, CacheError):
