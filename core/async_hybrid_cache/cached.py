@@ -90,7 +90,7 @@ def build(
     if isinstance(function, (staticmethod, classmethod)):
         raise ConfigurationError("put @cache.cached below @staticmethod or @classmethod, nearest to the function")
     label = getattr(function, "__qualname__", repr(function))
-    if not inspect.iscoroutinefunction(function):
+    if not inspect.isfunction(function) or not inspect.iscoroutinefunction(function):
         raise ConfigurationError(f"{label} is not a coroutine function; define it with 'async def' to cache it")
     parameters = list(inspect.signature(function).parameters.values())
     is_method = _is_method(function, parameters)

@@ -33,9 +33,8 @@ def checked_part(name: str, value: object, kind: type) -> None:
     """Raise unless `value` is None or a `kind`; the value itself is not repeated, as it may hold a password."""
     if value is not None and (isinstance(value, type) or not isinstance(value, kind)):
         given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-        raise ConfigurationError(
-            f"{name} must be a {kind.__name__} object, not {given}; for a URL use AsyncHybridCache.from_url(...)"
-        )
+        hint = "; for a URL use AsyncHybridCache.from_url(...)" if isinstance(value, str) else ""
+        raise ConfigurationError(f"{name} must be a {kind.__name__} object, not {given}{hint}")
 
 
 def positive(name: str, value: Any) -> float:

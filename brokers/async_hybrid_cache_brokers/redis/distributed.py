@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from async_hybrid_cache.distributed import Hit, Miss
 from async_hybrid_cache.errors import DistributedCacheError
 from async_hybrid_cache.positions import Position
+from async_hybrid_cache.validation import checked_part
 from async_hybrid_cache_codecs import Serializer
 
 from .batch import Batch, Group, failure
@@ -37,6 +38,7 @@ class RedisDistributedCache:
     """
 
     def __init__(self, redis: Redis, *, prefix: str = "ahc", serializer: Serializer | None = None) -> None:
+        checked_part("serializer", serializer, Serializer)
         if serializer is None:
             from async_hybrid_cache_codecs.msgpack import MsgpackSerializer
 

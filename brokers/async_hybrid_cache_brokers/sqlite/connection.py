@@ -38,7 +38,7 @@ BOOT = _boot()
 
 def database_path(path: str | os.PathLike[str]) -> str:
     """`path`, absolute; raises `ConfigurationError` for what is no file."""
-    name = os.fspath(path)
+    name = os.fspath(path) if isinstance(path, str | os.PathLike) else path
     if not isinstance(name, str) or not name or "\0" in name:
         raise ConfigurationError(f"path must be the path of a file, not {name!r}")
     if name == ":memory:" or name.startswith("file:"):

@@ -12,7 +12,7 @@ from typing import TypeVar
 from async_hybrid_cache.distributed import Hit, Miss
 from async_hybrid_cache.errors import DistributedCacheError
 from async_hybrid_cache.positions import Position
-from async_hybrid_cache.validation import positive_int
+from async_hybrid_cache.validation import checked_part, positive_int
 from async_hybrid_cache_codecs import Serializer
 
 from .connection import BOOT, Connection, database_path, transaction
@@ -57,6 +57,7 @@ class SqliteDistributedCache:
         serializer: Serializer | None = None,
         max_bytes: int = 256 * 1024 * 1024,
     ) -> None:
+        checked_part("serializer", serializer, Serializer)
         if serializer is None:
             from async_hybrid_cache_codecs.msgpack import MsgpackSerializer
 

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
-from async_hybrid_cache import AsyncHybridCache, CacheOptions, ConfigurationError, MemoryInvalidationBus, StreamOptions
+from async_hybrid_cache import (
+    AsyncHybridCache,
+    CacheOptions,
+    ConfigurationError,
+    JsonSerializer,
+    MemoryInvalidationBus,
+    RedisDistributedCache,
+    SqliteDistributedCache,
+    StreamOptions,
+)
 from tests.unit.core.shared_memory import SharedMemory
 
 SECRET = "hunter2"
@@ -44,6 +56,27 @@ def test_stream_options(options: dict[str, Any]) -> None:
 def test_a_number_too_large_for_a_clock() -> None:
     with pytest.raises(ConfigurationError, match="ttl_seconds"):
         CacheOptions(ttl_seconds=10**400)
+
+
+@pytest.mark.parametrize("serializer", [3, "json", JsonSerializer])
+def test_a_serializer_of_the_wrong_kind(serializer: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="serializer must be a Serializer object"):
+        SqliteDistributedCache(tmp_path / "cache.db", serializer=serializer)
+    with pytest.raises(ConfigurationError, match="serializer must be a Serializer object"):
+        RedisDistributedCache(Redis(), serializer=serializer)
+
+
+def test_what_is_no_path_and_what_is_no_function() -> None:
+    path: Any = 3
+    with pytest.raises(ConfigurationError, match="path must be"):
+        SqliteDistributedCache(path)
+
+    async def load(user_id: str) -> str:
+        return user_id
+
+    partial: Any = functools.partial(load, "1")
+    with pytest.raises(ConfigurationError, match="async def"):
+        AsyncHybridCache().cached("k")(partial)
 
 
 def test_options_of_a_call() -> None:
