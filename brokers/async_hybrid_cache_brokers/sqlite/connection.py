@@ -17,7 +17,7 @@ from async_hybrid_cache.errors import ConfigurationError
 
 from .failures import FileForked, FileLost
 
-__all__ = ["BOOT", "Connection", "database_path", "transaction"]
+__all__ = ["BOOT", "Connection", "closed", "database_path", "transaction"]
 
 T = TypeVar("T")
 
@@ -85,15 +85,14 @@ class Connection:
         """What `work` returns, run in the thread; raises `FileLost` before it where the file is another."""
         return await asyncio.wrap_future(self._submit(lambda: work(self._current())))
 
-    async def close(self) -> None:
-        """Disconnect, after what is running. Never raises."""
+    def end(self) -> Future[None] | None:
+        """Begin to disconnect, which no cancellation stops; None where that was begun before."""
         thread, self._thread = self._thread, None
-        if thread is not None:
-            done = thread.submit(self._disconnect)
-            thread.shutdown(wait=False)
-            await asyncio.wrap_future(done)
-            # what is closed is not inherited by a fork, however long this object is kept alive
-            self._file = None
+        if thread is None:
+            return None
+        done = thread.submit(self._disconnect)
+        thread.shutdown(wait=False)
+        return done
 
     def forked(self) -> None:
         """Let go in the child of a fork, where closing a connection would break the parent's locks."""
@@ -139,6 +138,15 @@ class Connection:
         if db is not None:
             with suppress(sqlite3.Error):
                 db.close()
+        # what is closed is not inherited by a fork, however long this object is kept alive
+        self._file = None
+
+
+async def closed(*connections: Connection) -> None:
+    """Disconnect all of them, also where the caller is cancelled while it waits."""
+    for done in [connection.end() for connection in connections]:
+        if done is not None:
+            await asyncio.shield(asyncio.wrap_future(done))
 
 
 def _identity(path: str) -> tuple[int, int] | None:

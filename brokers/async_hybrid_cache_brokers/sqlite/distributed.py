@@ -15,7 +15,7 @@ from async_hybrid_cache.positions import Position
 from async_hybrid_cache.validation import checked_part, positive_int
 from async_hybrid_cache_codecs import Serializer
 
-from .connection import BOOT, Connection, database_path, transaction
+from .connection import BOOT, Connection, closed, database_path, transaction
 from .failures import UNUSABLE, explain
 from .transactions import Transactions
 
@@ -97,8 +97,7 @@ class SqliteDistributedCache:
         for running in transactions:
             if running is not None:
                 running.close()
-        for connection in connections:
-            await connection.close()
+        await closed(*connections)
 
     async def get(self, scope: str, key: str, *, oldest: Position, lease_seconds: float) -> Hit | Miss:
         """The entry, or a lease to fill it; only the first to miss needs a write transaction."""

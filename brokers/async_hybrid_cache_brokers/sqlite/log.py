@@ -13,7 +13,7 @@ from async_hybrid_cache.errors import LogRefused, LogUnavailable, PositionLost
 from async_hybrid_cache.positions import Bounds, Position, Record
 from async_hybrid_cache.validation import positive, positive_int
 
-from .connection import BOOT, Connection, database_path, transaction
+from .connection import BOOT, Connection, closed, database_path, transaction
 from .failures import FileLost, explain
 from .wake import WakeReceiver, WakeSender, wake_folder
 
@@ -54,8 +54,7 @@ class _Session:
     async def close(self) -> None:
         self.receiver.close()
         try:
-            await self.reader.close()
-            await self.writer.close()
+            await closed(self.reader, self.writer)
         finally:
             self.sender.close()
 
