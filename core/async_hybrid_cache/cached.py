@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -27,7 +26,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 R_co = TypeVar("R_co", covariant=True)
 
-_NAME_TAKEN = re.compile(r"__ahc_")
+_RESERVED = "__ahc_"
 
 _TEMPLATE = """\
 def __ahc_make(__ahc_get, __ahc_now, __ahc_tick, __ahc_miss, {key}, {defaults}):
@@ -100,8 +99,8 @@ def build(
             f"{label} is a method: self is never part of a key, so give one, e.g. "
             f'@cache.cached("{label.lower()}:{{{own[0].name if own else "..."}}}")'
         )
-    if any(_NAME_TAKEN.match(p.name) for p in parameters):
-        raise ConfigurationError(f"{label} has a parameter that begins with __ahc_, which is reserved")
+    if any(p.name.startswith(_RESERVED) for p in parameters):
+        raise ConfigurationError(f"{label} has a parameter that begins with {_RESERVED}, which is reserved")
     expression, key_function = key_expression(key, own, label)
     scope = cache.scope_state(scope_name or default_scope(function), options if scope_name is None else None)
     if options is not None:

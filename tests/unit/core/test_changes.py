@@ -9,11 +9,11 @@ import pytest
 from async_hybrid_cache import (
     AsyncHybridCache,
     CacheOptions,
-    Checkpoint,
     InvalidationBus,
     LoaderTimeout,
     StreamOptions,
 )
+from tests.simulation.fleet import MemoryCheckpoints
 from tests.support import eventually
 from tests.unit.core.scripted_log import ScriptedLog
 from tests.unit.core.shared_memory import SharedMemory, Store
@@ -182,25 +182,9 @@ def test_a_failed_load_that_gives_its_lease_back_is_over() -> None:
     asyncio.run(scenario())
 
 
-class KeptCheckpoint:
-    """What survives a restart."""
-
-    def __init__(self) -> None:
-        self.kept: Checkpoint | None = None
-
-    async def open(self, instance_id: str) -> Checkpoint | None:
-        return self.kept
-
-    async def save(self, checkpoint: Checkpoint) -> None:
-        self.kept = checkpoint
-
-    async def close(self) -> None:
-        pass
-
-
 def test_a_restart_from_a_checkpoint_still_knows_what_was_removed_before_it() -> None:
     async def scenario() -> None:
-        store, kept = Store(), KeptCheckpoint()
+        store, kept = Store(), MemoryCheckpoints()
         publisher_l2 = SharedMemory(store)
         publisher, _ = cache_on("relearn", publisher_l2)
 
