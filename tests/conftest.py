@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 # base classes and helpers hold asserts too
-pytest.register_assert_rewrite("tests.contract", "tests.support")
+pytest.register_assert_rewrite("async_hybrid_cache.testing")
 
 from tests.servers.valkey import RedisServer, ValkeyServer  # noqa: E402
 

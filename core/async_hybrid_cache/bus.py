@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .checkpoint import CheckpointStore
 from .errors import ConfigurationError
 from .log import EventLog
@@ -84,13 +86,16 @@ class StreamOptions:
 class InvalidationBus:
     """A log plus the shared stream; `RedisStreamsInvalidationBus` and its siblings are this with their own log.
 
+    `new_log` makes one more handle on the log, not opened yet: whoever reads has one of its own.
+
     Holds configuration only: nothing here is bound to an event loop or a process, so it may be built at import
     time and carried over a fork. The cache runs one `InvalidationStream` on it between `start` and `stop`.
     """
 
-    def __init__(self, log: EventLog, stream: StreamOptions | None = None) -> None:
-        self.log = log
+    def __init__(self, new_log: Callable[[], EventLog], stream: StreamOptions | None = None) -> None:
+        self.new_log = new_log
         self.stream_options = stream or StreamOptions()
+        self._name = repr(new_log())  # one that cannot be made is refused here, not when the cache starts
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.log!r})"
+        return f"{type(self).__name__}({self._name})"

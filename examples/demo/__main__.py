@@ -28,7 +28,7 @@ async def _reach(broker: str) -> None:
     """Raise a `CacheError` unless the broker's log can be opened."""
     if broker.startswith(_ONE_PROCESS):
         raise ConfigurationError(f"{_ONE_PROCESS} stays in one process, and the demo has three")
-    log = find_broker(broker).bus(broker, namespace=NAMESPACE, stream=None).log
+    log = find_broker(broker).bus(broker, namespace=NAMESPACE, stream=None).new_log()
     try:
         async with asyncio.timeout(_REACH_SECONDS):
             await log.open()

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
+from async_hybrid_cache.testing.log_cancellation import LogCancellationContract
+from async_hybrid_cache.testing.log_contract import LogContract
+from async_hybrid_cache.testing.worlds import LogWorld
 from async_hybrid_cache_brokers.memory import MemoryLog
-from tests.contract.log_cancellation import LogCancellationContract
-from tests.contract.log_contract import LogContract
-from tests.contract.worlds import LogWorld
 
 _numbers = itertools.count()
 

@@ -6,10 +6,10 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
+from async_hybrid_cache.testing.distributed_concurrency import DistributedConcurrencyContract
+from async_hybrid_cache.testing.distributed_contract import DistributedContract, data_of, put
+from async_hybrid_cache.testing.worlds import DistributedWorld
 from async_hybrid_cache_brokers.redis import RedisDistributedCache, RedisStreamsLog
-from tests.contract.distributed_concurrency import DistributedConcurrencyContract
-from tests.contract.distributed_contract import DistributedContract, data_of, put
-from tests.contract.worlds import DistributedWorld
 from tests.servers.valkey import RedisServer
 
 

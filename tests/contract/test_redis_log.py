@@ -6,10 +6,10 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
+from async_hybrid_cache.testing.log_cancellation import LogCancellationContract
+from async_hybrid_cache.testing.log_contract import DeletableLogContract
+from async_hybrid_cache.testing.worlds import LogWorld
 from async_hybrid_cache_brokers.redis import RedisStreamsLog
-from tests.contract.log_cancellation import LogCancellationContract
-from tests.contract.log_contract import DeletableLogContract
-from tests.contract.worlds import LogWorld
 from tests.servers.valkey import RedisServer
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from async_hybrid_cache.testing.distributed_concurrency import DistributedConcurrencyContract
+from async_hybrid_cache.testing.distributed_contract import DistributedContract
+from async_hybrid_cache.testing.worlds import DistributedWorld
 from async_hybrid_cache_brokers.sqlite import SqliteDistributedCache, SqliteLog
-from tests.contract.distributed_concurrency import DistributedConcurrencyContract
-from tests.contract.distributed_contract import DistributedContract
-from tests.contract.worlds import DistributedWorld
 
 
 class SqliteWorld(DistributedWorld):

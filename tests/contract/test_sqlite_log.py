@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from async_hybrid_cache.testing.log_cancellation import LogCancellationContract
+from async_hybrid_cache.testing.log_contract import DeletableLogContract
+from async_hybrid_cache.testing.worlds import LogWorld
 from async_hybrid_cache_brokers.sqlite import SqliteLog
-from tests.contract.log_cancellation import LogCancellationContract
-from tests.contract.log_contract import DeletableLogContract
-from tests.contract.worlds import LogWorld
 
 
 class SqliteWorld(LogWorld):

@@ -11,10 +11,10 @@ from time import perf_counter
 import httpx
 import pytest
 
+from async_hybrid_cache.testing.waiting import eventually
 from tests.e2e.apps import App
 from tests.e2e.tutorial import TUTORIAL, blocks, main_py, redis_main_py
 from tests.servers.valkey import ValkeyServer
-from tests.support import eventually
 
 WORKERS = 4
 WRITES = 200

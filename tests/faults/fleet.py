@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from time import monotonic
 
 from async_hybrid_cache.stats import CacheStats, StreamStats
-from tests.support import eventually
+from async_hybrid_cache.testing.waiting import eventually
 
 from .database import Database
 from .member import Member, new_cache

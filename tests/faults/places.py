@@ -107,7 +107,7 @@ class SqlitePlace:
 
 async def read_log(place: Place) -> list[Record]:
     """All records that the log holds, which are dense."""
-    log: EventLog = find_broker(place.url).bus(place.url, namespace=place.namespace, stream=None).log
+    log: EventLog = find_broker(place.url).bus(place.url, namespace=place.namespace, stream=None).new_log()
     await log.open()
     try:
         epoch, first, last = await log.bounds()

@@ -14,7 +14,7 @@ import msgspec
 import psutil
 
 from async_hybrid_cache.stats import CacheStats
-from tests.support import eventually
+from async_hybrid_cache.testing.waiting import eventually
 
 from .database import Database
 from .member import Browsed, Change

@@ -13,12 +13,12 @@ import pytest
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 
 from async_hybrid_cache import AsyncHybridCache, RedisDistributedCache, RedisStreamsInvalidationBus
+from async_hybrid_cache.testing.waiting import eventually
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, member, stream_of
 from tests.faults.member import Member
 from tests.faults.places import RedisPlace
 from tests.servers.valkey import ValkeyServer
-from tests.support import eventually
 
 
 def default(server: ValkeyServer, **options: Any) -> Redis:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
+from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import KeysRemoved
 from async_hybrid_cache_codecs.frames import open_frame
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, gaps, member, members, write_all
 from tests.faults.places import Place, RedisPlace, read_log
 from tests.servers.valkey import ValkeyServer
-from tests.support import eventually
 
 KEYS = [f"key-{i}" for i in range(30)]
 

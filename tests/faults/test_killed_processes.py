@@ -10,13 +10,13 @@ from time import monotonic
 
 from async_hybrid_cache.filecheckpoint import FileCheckpointStore
 from async_hybrid_cache.positions import Position
+from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import InstanceStarted, KeysRemoved
 from async_hybrid_cache_codecs.frames import open_frame
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, gaps, member, stream_of, write_all
 from tests.faults.places import Place, SqlitePlace, read_log
 from tests.faults.process import Process
-from tests.support import eventually
 
 KEYS = [f"key-{i}" for i in range(25)]
 KILLS = 20

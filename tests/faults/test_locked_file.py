@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from time import monotonic
 
+from async_hybrid_cache.testing.waiting import eventually
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, gaps, member, members, write_all
 from tests.faults.places import SqlitePlace
-from tests.support import eventually
 
 KEYS = [f"key-{i}" for i in range(30)]
 

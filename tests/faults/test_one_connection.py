@@ -9,13 +9,13 @@ from time import monotonic
 
 import pytest
 
+from async_hybrid_cache.testing.waiting import eventually
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, member, members, stream_of
 from tests.faults.places import RedisPlace
 from tests.faults.process import Process
 from tests.servers.proxy import Proxy
 from tests.servers.valkey import ValkeyServer
-from tests.support import eventually
 
 KEYS = [f"key-{i}" for i in range(40)]
 

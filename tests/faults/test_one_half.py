@@ -16,12 +16,12 @@ from async_hybrid_cache import (
     SqliteDistributedCache,
     SqliteInvalidationBus,
 )
+from async_hybrid_cache.testing.waiting import eventually
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, gaps, stream_of, write_all
 from tests.faults.member import Member
 from tests.faults.places import SqlitePlace
 from tests.servers.valkey import ValkeyServer
-from tests.support import eventually
 
 KEYS = [f"key-{i}" for i in range(30)]
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from async_hybrid_cache import AsyncHybridCache
 from async_hybrid_cache.registry import find_broker
+from async_hybrid_cache.testing.waiting import eventually
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, member, stream_of
 from tests.faults.member import Member
 from tests.faults.places import Place, RedisPlace
 from tests.servers.proxy import Proxy
-from tests.support import eventually
 
 TURNS = 200
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from contextlib import AsyncExitStack
 from time import monotonic
 
+from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import KeysRemoved
 from async_hybrid_cache_codecs.frames import open_frame
 from tests.faults.database import Database
@@ -16,7 +17,6 @@ from tests.faults.member import Change
 from tests.faults.places import Place, RedisPlace, read_log
 from tests.faults.process import Process
 from tests.servers.valkey import ValkeyServer
-from tests.support import eventually
 
 KEYS = [f"key-{i}" for i in range(60)]
 

@@ -12,12 +12,12 @@ from async_hybrid_cache import CacheOptions
 from async_hybrid_cache.distributed import DistributedCache, Miss
 from async_hybrid_cache.positions import ORIGIN, Position
 from async_hybrid_cache.registry import find_broker
+from async_hybrid_cache.testing.waiting import eventually
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, member, members, stream_of
 from tests.faults.places import Place, RedisPlace
 from tests.faults.process import Process
 from tests.servers.valkey import RedisServer
-from tests.support import eventually
 
 
 def l2_of(place: Place) -> DistributedCache:

@@ -97,7 +97,7 @@ class Instance:
         stream = StreamOptions(instance_id=self.name, checkpoints=self.checkpoints, checkpoint_seconds=0.3)
         self.cache = AsyncHybridCache(
             distributed_cache=self.l2,
-            invalidation_bus=InvalidationBus(SimulatedLog(self._log, self.log_link, self._remembers), stream),
+            invalidation_bus=InvalidationBus(lambda: SimulatedLog(self._log, self.log_link, self._remembers), stream),
             options=CacheOptions(ttl_seconds=600, fail_safe_seconds=600, hard_timeout_seconds=2, lru_max_keys=7),
             clock=VirtualClock(self._loop),
             rng=random.Random(self._rng.getrandbits(64)),

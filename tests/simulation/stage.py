@@ -93,7 +93,7 @@ class Actor:
         self.database_gate = Gate()
         self.cache = AsyncHybridCache(
             distributed_cache=self.l2,
-            invalidation_bus=InvalidationBus(self.log),
+            invalidation_bus=InvalidationBus(lambda: self.log),
             options=CacheOptions(ttl_seconds=600, hard_timeout_seconds=None),
             distributed_timeout_seconds=60,
             clock=VirtualClock(stage.loop),

@@ -22,4 +22,4 @@ class MemoryInvalidationBus(InvalidationBus):
         retention_records: int = 100_000,
         stream: StreamOptions | None = None,
     ) -> None:
-        super().__init__(MemoryLog(name, retention_records=retention_records), stream)
+        super().__init__(lambda: MemoryLog(name, retention_records=retention_records), stream)

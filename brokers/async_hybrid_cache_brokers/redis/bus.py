@@ -26,4 +26,4 @@ class RedisStreamsInvalidationBus(InvalidationBus):
         retention_records: int = 100_000,
         stream: StreamOptions | None = None,
     ) -> None:
-        super().__init__(RedisStreamsLog(redis, stream=stream_key, retention_records=retention_records), stream)
+        super().__init__(lambda: RedisStreamsLog(redis, stream=stream_key, retention_records=retention_records), stream)

@@ -26,5 +26,6 @@ class SqliteInvalidationBus(InvalidationBus):
         retention_seconds: float = 7 * 86400,
         stream: StreamOptions | None = None,
     ) -> None:
-        log = SqliteLog(path, retention_records=retention_records, retention_seconds=retention_seconds)
-        super().__init__(log, stream)
+        super().__init__(
+            lambda: SqliteLog(path, retention_records=retention_records, retention_seconds=retention_seconds), stream
+        )

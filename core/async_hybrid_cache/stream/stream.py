@@ -53,7 +53,7 @@ class InvalidationStream:
     """
 
     def __init__(self, bus: InvalidationBus, listener: StreamListener, clock: Clock, rng: random.Random) -> None:
-        self.log = bus.log
+        self.log = bus.new_log()
         self.options = options = bus.stream_options
         self.listener = listener
         self.clock = clock

@@ -141,11 +141,12 @@ def test_a_closed_log_is_unavailable_and_opens_again_in_another_loop() -> None:
 
 def test_urls() -> None:
     async def shared(one: MemoryInvalidationBus, two: MemoryInvalidationBus) -> bool:
-        await one.log.open()
-        await two.log.open()
-        before = (await two.log.bounds()).last
-        await one.log.append(b"", secrets.token_hex(4))
-        return (await two.log.bounds()).last == before + 1
+        log, other = one.new_log(), two.new_log()
+        await log.open()
+        await other.open()
+        before = (await other.bounds()).last
+        await log.append(b"", secrets.token_hex(4))
+        return (await other.bounds()).last == before + 1
 
     def bus(url: str, namespace: str = "ahc") -> MemoryInvalidationBus:
         found = BROKER.bus(url, namespace=namespace, stream=None)

@@ -52,7 +52,7 @@ def test_a_url_that_cannot_be_used_is_refused_by_its_part(url: str, part: str) -
 
 
 def options(url: str) -> tuple[type, dict[str, object]]:
-    log = BROKER.bus(url, namespace="n", stream=None).log
+    log = BROKER.bus(url, namespace="n", stream=None).new_log()
     assert isinstance(log, RedisStreamsLog)
     pool = log._redis.connection_pool
     return pool.connection_class, pool.connection_kwargs
@@ -89,7 +89,7 @@ def test_tls_never_falls_back_to_plain() -> None:
     async def main() -> None:
         server = await asyncio.start_server(plain, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        log = BROKER.bus(f"rediss://:s3cret@127.0.0.1:{port}", namespace="n", stream=None).log
+        log = BROKER.bus(f"rediss://:s3cret@127.0.0.1:{port}", namespace="n", stream=None).new_log()
         with pytest.raises(LogUnavailable):
             await log.open()
         await log.close()
@@ -109,12 +109,13 @@ def test_a_namespace_separates_applications(valkey: RedisServer) -> None:
         assert bus.stream_options is stream
         l2 = broker.distributed_cache(valkey.url, namespace=namespace)
         assert l2 is not None
+        log = bus.new_log()
         for _ in range(2):  # closed and opened again
-            await bus.log.open()
-            await bus.log.append(b"", "1")
+            await log.open()
+            await log.append(b"", "1")
             await l2.open()
             assert isinstance(await l2.get("s", "k", oldest=ORIGIN, lease_seconds=60), Miss)
-            await bus.log.close()
+            await log.close()
             await l2.close()
         async with Redis.from_url(valkey.url, decode_responses=True) as client:
             keys = [key async for key in client.scan_iter(f"{namespace}*")]

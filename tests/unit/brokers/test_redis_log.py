@@ -20,9 +20,9 @@ from async_hybrid_cache.errors import (
     PositionLost,
 )
 from async_hybrid_cache.positions import Bounds, Position
+from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_brokers.redis import RedisStreamsInvalidationBus, RedisStreamsLog
 from tests.servers.valkey import RedisServer
-from tests.support import eventually
 
 Body = Callable[[RedisStreamsLog, Redis, str], Awaitable[None]]
 

@@ -30,7 +30,7 @@ def test_urls(url: str, namespace: str, path: str) -> None:
 
 
 def test_the_query_sets_the_retention() -> None:
-    log = BROKER.bus("sqlite:////x.db?retention_records=5&retention_seconds=0.5", namespace="", stream=None).log
+    log = BROKER.bus("sqlite:////x.db?retention_records=5&retention_seconds=0.5", namespace="", stream=None).new_log()
     assert isinstance(log, SqliteLog)
     assert (log._retention_records, log._retention_seconds) == (5, 0.5)
 

@@ -10,8 +10,8 @@ from async_hybrid_cache import InvalidationBus, StreamOptions
 from async_hybrid_cache.clock import Clock, SystemClock
 from async_hybrid_cache.positions import Position
 from async_hybrid_cache.stream import InvalidationStream
+from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import Event, InstanceSeen, InstanceStarted, InstanceStopped
-from tests.support import eventually
 from tests.unit.core.scripted_log import ScriptedLog
 
 __all__ = ["Instance"]
@@ -22,7 +22,7 @@ class Instance:
 
     def __init__(self, log: ScriptedLog, *, clock: Clock | None = None, **options: Any) -> None:
         timing = {"retry_max_seconds": 0.05, "call_timeout_seconds": 0.2, "append_timeout_seconds": 0.3}
-        bus = InvalidationBus(log, StreamOptions(**{**timing, "proof_seconds": 0.05, **options}))
+        bus = InvalidationBus(lambda: log, StreamOptions(**{**timing, "proof_seconds": 0.05, **options}))
         self.log = log
         self.events: list[tuple[Event, Position]] = []
         self.resets: list[str] = []

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from async_hybrid_cache import AsyncHybridCache, InvalidationBus
+from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import KeysRemoved
 from async_hybrid_cache_codecs.frames import open_frame
-from tests.support import eventually
 from tests.unit.core.scripted_log import ScriptedLog
 from tests.unit.core.shared_memory import SharedMemory, Store
 
@@ -115,9 +115,9 @@ def test_a_late_delete_bypasses_l2_and_is_followed_by_a_new_event() -> None:
         store, database = Store(), Database("new")
         log = ScriptedLog("l2-late")
         l2 = SharedMemory(store)
-        one = AsyncHybridCache(distributed_cache=l2, invalidation_bus=InvalidationBus(log))
+        one = AsyncHybridCache(distributed_cache=l2, invalidation_bus=InvalidationBus(lambda: log))
         two = AsyncHybridCache(
-            distributed_cache=SharedMemory(store), invalidation_bus=InvalidationBus(ScriptedLog("l2-late"))
+            distributed_cache=SharedMemory(store), invalidation_bus=InvalidationBus(lambda: ScriptedLog("l2-late"))
         )
 
         def told() -> int:
@@ -147,9 +147,9 @@ def test_a_cancelled_change_is_still_told_to_the_others() -> None:
     async def scenario() -> None:
         store, database = Store(), Database("new")
         l2 = SharedMemory(store)
-        one = AsyncHybridCache(distributed_cache=l2, invalidation_bus=InvalidationBus(ScriptedLog("l2-cancel")))
+        one = AsyncHybridCache(distributed_cache=l2, invalidation_bus=InvalidationBus(lambda: ScriptedLog("l2-cancel")))
         two = AsyncHybridCache(
-            distributed_cache=SharedMemory(store), invalidation_bus=InvalidationBus(ScriptedLog("l2-cancel"))
+            distributed_cache=SharedMemory(store), invalidation_bus=InvalidationBus(lambda: ScriptedLog("l2-cancel"))
         )
         async with one, two:
             await two.set("k", "old")

@@ -13,15 +13,15 @@ from async_hybrid_cache import (
     LoaderTimeout,
     StreamOptions,
 )
+from async_hybrid_cache.testing.waiting import eventually
 from tests.simulation.fleet import MemoryCheckpoints
-from tests.support import eventually
 from tests.unit.core.scripted_log import ScriptedLog
 from tests.unit.core.shared_memory import SharedMemory, Store
 
 
 def cache_on(name: str, l2: SharedMemory | None = None) -> tuple[AsyncHybridCache, ScriptedLog]:
     log = ScriptedLog(name)
-    return AsyncHybridCache(invalidation_bus=InvalidationBus(log), distributed_cache=l2), log
+    return AsyncHybridCache(invalidation_bus=InvalidationBus(lambda: log), distributed_cache=l2), log
 
 
 def test_a_removal_announced_in_the_same_frame_as_a_set_wins() -> None:
@@ -190,7 +190,7 @@ def test_a_restart_from_a_checkpoint_still_knows_what_was_removed_before_it() ->
 
         def restarted() -> AsyncHybridCache:
             stream = StreamOptions(instance_id="reader", checkpoints=kept)
-            bus = InvalidationBus(ScriptedLog("relearn"), stream)
+            bus = InvalidationBus(lambda: ScriptedLog("relearn"), stream)
             return AsyncHybridCache(invalidation_bus=bus, distributed_cache=SharedMemory(store))
 
         async with publisher:

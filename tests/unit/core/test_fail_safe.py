@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from async_hybrid_cache import AsyncHybridCache, CacheOptions, LoaderTimeout
-from tests.support import eventually
+from async_hybrid_cache.testing.waiting import eventually
 from tests.unit.core.clock import ManualClock
 
 

@@ -16,8 +16,8 @@ from async_hybrid_cache import (
     LogUnavailable,
     StreamOptions,
 )
+from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_brokers.memory import MemoryInvalidationBus, MemoryLog
-from tests.support import eventually
 from tests.unit.core.scripted_log import ScriptedLog
 
 
@@ -49,7 +49,7 @@ def test_before_start_it_serves_from_l1_and_the_loader() -> None:
 def test_changes_made_before_start_are_announced_after_it() -> None:
     async def scenario() -> None:
         log = MemoryLog("before-start")
-        early = AsyncHybridCache(invalidation_bus=InvalidationBus(log))
+        early = AsyncHybridCache(invalidation_bus=InvalidationBus(lambda: log))
         async with AsyncHybridCache(invalidation_bus=InvalidationBus(MemoryLog("before-start"))) as other:
             await other.set("k", 1)
             assert (await early.remove("k")).queued
@@ -203,7 +203,7 @@ def test_start_with_a_log_away_returns_and_tries_on() -> None:
     async def scenario() -> None:
         log = ScriptedLog()
         log.away = True
-        cache = AsyncHybridCache(invalidation_bus=InvalidationBus(log, quick()))
+        cache = AsyncHybridCache(invalidation_bus=InvalidationBus(lambda: log, quick()))
         loop = asyncio.get_running_loop()
         started = loop.time()
         await cache.start()
@@ -229,7 +229,7 @@ def test_require_bus_raises_and_leaves_nothing_running(fault: str) -> None:
     async def scenario() -> None:
         log = ScriptedLog()
         setattr(log, fault, True)
-        cache = AsyncHybridCache(invalidation_bus=InvalidationBus(log, quick()), require_bus=True)
+        cache = AsyncHybridCache(invalidation_bus=InvalidationBus(lambda: log, quick()), require_bus=True)
         with pytest.raises(LogUnavailable, match="require_bus"):
             await cache.start()
         await eventually(lambda: len(asyncio.all_tasks()) == 1)
@@ -243,7 +243,7 @@ def test_require_bus_raises_and_leaves_nothing_running(fault: str) -> None:
 def test_stop_is_bounded_in_time_with_a_frozen_log() -> None:
     async def scenario() -> None:
         log = ScriptedLog()
-        cache = AsyncHybridCache(invalidation_bus=InvalidationBus(log))
+        cache = AsyncHybridCache(invalidation_bus=InvalidationBus(lambda: log))
         await cache.start()
         log.frozen = True
         task = asyncio.create_task(cache.remove("k"))
@@ -287,7 +287,7 @@ def test_a_start_that_is_cancelled_leaves_nothing_running() -> None:
     async def scenario() -> None:
         log = ScriptedLog()
         log.frozen = True
-        cache = AsyncHybridCache(invalidation_bus=InvalidationBus(log, StreamOptions(call_timeout_seconds=30)))
+        cache = AsyncHybridCache(invalidation_bus=InvalidationBus(lambda: log, StreamOptions(call_timeout_seconds=30)))
         task = asyncio.create_task(cache.start())
         await asyncio.sleep(0.05)
         task.cancel()

@@ -21,10 +21,10 @@ from async_hybrid_cache import (
 )
 from async_hybrid_cache.positions import ORIGIN
 from async_hybrid_cache.store import LocalStore
+from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_brokers.sqlite import SqliteDistributedCache
 from async_hybrid_cache_codecs.events import KeysRemoved
 from async_hybrid_cache_codecs.frames import seal
-from tests.support import eventually
 from tests.unit.core.clock import ManualClock
 from tests.unit.core.scripted_log import ScriptedLog
 from tests.unit.core.shared_memory import SharedMemory, Store
@@ -33,7 +33,7 @@ QUICK: dict[str, Any] = {"retry_max_seconds": 0.05, "call_timeout_seconds": 0.2,
 
 
 def on(log: ScriptedLog, l2: SharedMemory | None = None, **stream: Any) -> AsyncHybridCache:
-    bus = InvalidationBus(log, StreamOptions(**{**QUICK, **stream}))
+    bus = InvalidationBus(lambda: log, StreamOptions(**{**QUICK, **stream}))
     return AsyncHybridCache(invalidation_bus=bus, distributed_cache=l2)
 
 
@@ -157,7 +157,9 @@ def test_fault_04_a_read_between_the_l1_drop_and_the_l2_delete_refills_nothing()
 def test_fault_05_a_failing_l2_never_raises_and_never_costs_more_than_one_timeout() -> None:
     async def scenario() -> None:
         l2, clock = SharedMemory(), ManualClock()
-        cache = AsyncHybridCache(distributed_cache=l2, clock=clock, invalidation_bus=InvalidationBus(ScriptedLog("f5")))
+        cache = AsyncHybridCache(
+            distributed_cache=l2, clock=clock, invalidation_bus=InvalidationBus(lambda: ScriptedLog("f5"))
+        )
         value: Any = "loaded"
 
         async def load() -> Any:

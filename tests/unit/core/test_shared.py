@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from async_hybrid_cache import AsyncHybridCache, CacheOptions, InvalidationBus, JsonSerializer
-from tests.support import eventually
+from async_hybrid_cache.testing.waiting import eventually
 from tests.unit.core.clock import ManualClock
 from tests.unit.core.scripted_log import ScriptedLog
 from tests.unit.core.shared_memory import SharedMemory, Store
@@ -32,7 +32,9 @@ class Database:
 
 def pair(store: Store, name: str, **arguments: Any) -> tuple[AsyncHybridCache, AsyncHybridCache]:
     one, two = (
-        AsyncHybridCache(distributed_cache=SharedMemory(store), invalidation_bus=InvalidationBus(ScriptedLog(name)))
+        AsyncHybridCache(
+            distributed_cache=SharedMemory(store), invalidation_bus=InvalidationBus(lambda: ScriptedLog(name))
+        )
         for _ in range(2)
     )
     return one, two

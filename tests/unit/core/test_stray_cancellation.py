@@ -9,7 +9,7 @@ import pytest
 
 from async_hybrid_cache import AsyncHybridCache, InvalidationBus
 from async_hybrid_cache.positions import Position, Record
-from tests.support import eventually
+from async_hybrid_cache.testing.waiting import eventually
 from tests.unit.core.scripted_log import ScriptedLog
 from tests.unit.core.shared_memory import SharedMemory, Store
 
@@ -40,8 +40,8 @@ def test_the_stream_goes_on(call: str) -> None:
     async def scenario() -> None:
         name = f"stray-{call}"
         log = Cancelling(name)
-        one = AsyncHybridCache(invalidation_bus=InvalidationBus(log))
-        two = AsyncHybridCache(invalidation_bus=InvalidationBus(ScriptedLog(name)))
+        one = AsyncHybridCache(invalidation_bus=InvalidationBus(lambda: log))
+        two = AsyncHybridCache(invalidation_bus=InvalidationBus(lambda: ScriptedLog(name)))
         async with one, two:
             log.call = call
             await eventually(lambda: one.remove("k") if log.call else True, message="the call was never made")

@@ -9,9 +9,9 @@ import pytest
 
 from async_hybrid_cache import FileCheckpointStore
 from async_hybrid_cache.positions import ORIGIN
+from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import CacheCleared, InstanceSeen, InstanceStarted, InstanceStopped, KeysRemoved
 from async_hybrid_cache_codecs.frames import open_frame
-from tests.support import eventually
 from tests.unit.core.recorder import Instance
 from tests.unit.core.scripted_log import ScriptedLog
 

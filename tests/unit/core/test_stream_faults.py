@@ -10,9 +10,9 @@ import pytest
 
 from async_hybrid_cache.errors import LogRefused
 from async_hybrid_cache.stream.supervisor import supervise
+from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import CacheCleared, Event, InstanceStarted, KeysRemoved
 from async_hybrid_cache_codecs.frames import open_frame, seal
-from tests.support import eventually
 from tests.unit.core.recorder import Instance
 from tests.unit.core.scripted_log import ScriptedLog
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import Event, KeysRemoved
 from async_hybrid_cache_codecs.frames import seal
-from tests.support import eventually
 from tests.unit.core.recorder import Instance
 from tests.unit.core.scripted_log import ScriptedLog
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from async_hybrid_cache.positions import Position, Record
-from tests.contract.log_contract import read_all
-from tests.contract.worlds import LogWorld, scenario
+from async_hybrid_cache.testing.log_contract import read_all
+from async_hybrid_cache.testing.worlds import LogWorld, scenario
 
 __all__ = ["LogCancellationContract", "cancelled_somewhere"]
 

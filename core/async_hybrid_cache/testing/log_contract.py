@@ -12,7 +12,7 @@ import pytest
 from async_hybrid_cache.errors import PositionLost
 from async_hybrid_cache.log import EventLog
 from async_hybrid_cache.positions import Bounds, Position, Record
-from tests.contract.worlds import LogWorld, scenario
+from async_hybrid_cache.testing.worlds import LogWorld, scenario
 
 __all__ = ["DeletableLogContract", "LogContract", "read_all"]
 

@@ -8,8 +8,8 @@ import pytest
 
 from async_hybrid_cache.distributed import DistributedCache, Hit, Miss
 from async_hybrid_cache.positions import ORIGIN, Position
-from tests.contract.worlds import DistributedWorld, scenario
-from tests.support import eventually
+from async_hybrid_cache.testing.waiting import eventually
+from async_hybrid_cache.testing.worlds import DistributedWorld, scenario
 
 __all__ = ["STAMP", "DistributedContract", "data_of", "get", "put"]
 

@@ -8,9 +8,9 @@ import random
 import pytest
 
 from async_hybrid_cache.distributed import Hit, Miss
-from tests.contract.distributed_contract import STAMP, data_of, get, put
-from tests.contract.log_cancellation import cancelled_somewhere
-from tests.contract.worlds import DistributedWorld, scenario
+from async_hybrid_cache.testing.distributed_contract import STAMP, data_of, get, put
+from async_hybrid_cache.testing.log_cancellation import cancelled_somewhere
+from async_hybrid_cache.testing.worlds import DistributedWorld, scenario
 
 __all__ = ["DistributedConcurrencyContract"]
 
