@@ -6,18 +6,19 @@ READY := $(VENV)/.ready
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python)
 TESTS := tests
 SEEDS ?= 200
+SERVERS ?= local
 
-.PHONY: help demo test lint bench simulate clean
+.PHONY: help demo test lint bench outage simulate clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 12
 	@echo 'PYTHON=python3.13 chooses the interpreter of a new .venv; make clean removes the old one.'
 
-demo: $(READY)  ## three processes, one killed, every read judged; BROKER=redis://... to run it on a server
+demo: $(READY)  ## three processes, one killed, every read judged; BROKER=sqlite, redis, nats, kafka or a URL
 	@$(PY) -m examples.demo $(if $(BROKER),--broker $(BROKER))
 
 test: $(READY)  ## the whole suite, on real servers that it starts itself; TESTS='tests/unit -k lru' for a part
-	@$(PY) -m pytest $(TESTS)
+	@SERVERS=$(SERVERS) $(PY) -m pytest $(TESTS)
 
 lint: $(READY)  ## ruff, mypy --strict, pyright and the contracts on imports
 	@$(VENV)/bin/ruff check .
@@ -29,6 +30,9 @@ lint: $(READY)  ## ruff, mypy --strict, pyright and the contracts on imports
 bench: $(READY)  ## figures, as ratios against peers in the same run
 	@$(PY) -m pip install --quiet --disable-pip-version-check --group bench
 	@$(PY) -m benchmarks
+
+outage: $(READY)  ## a broker away for SECONDS=30 under three writers and three readers; BROKER as for demo
+	@$(PY) -m benchmarks.outage $(if $(BROKER),--broker $(BROKER)) $(if $(SECONDS),--seconds $(SECONDS))
 
 simulate: $(READY)  ## the simulation over SEEDS=200 seeds; a failing one is printed
 	@$(PY) -m tests.simulation --seeds $(SEEDS)

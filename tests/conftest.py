@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,32 +12,67 @@ import pytest
 # base classes and helpers hold asserts too
 pytest.register_assert_rewrite("async_hybrid_cache.testing")
 
-from tests.servers.valkey import RedisServer, ValkeyServer  # noqa: E402
+from tests.servers.external import ExternalServer  # noqa: E402
+from tests.servers.kinds import server_kind  # noqa: E402
+from tests.servers.server import LocalServer, Server  # noqa: E402
 
 
-@dataclass(frozen=True)
-class ExternalServer:
-    """A server that somebody else runs, e.g. by compose/redis.yaml."""
+def _own(kind: str, folder: Path) -> Iterator[LocalServer]:
+    with closing(server_kind(kind)(folder / kind)) as server:
+        server.open()
+        yield server
 
-    url: str
+
+def _shared(kind: str, variable: str, folders: pytest.TempPathFactory) -> Iterator[Server]:
+    if url := os.environ.get(variable):
+        yield ExternalServer(url)
+    else:
+        yield from _own(kind, folders.mktemp("shared"))
 
 
 @pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A Redis-protocol server for all tests, which so use unique names: `TEST_REDIS_URL`, or our own."""
-    if url := os.environ.get("TEST_REDIS_URL"):
-        yield ExternalServer(url)
-        return
-    server = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    server.open()
-    yield server
-    server.close()
+    yield from _shared("valkey", "TEST_REDIS_URL", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A NATS server with JetStream for all tests: `TEST_NATS_URL`, or our own."""
+    yield from _shared("nats", "TEST_NATS_URL", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Kafka broker for all tests: `TEST_KAFKA_URL`, or our own."""
+    yield from _shared("kafka", "TEST_KAFKA_URL", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A PostgreSQL for all tests: `TEST_POSTGRES_URL`, or our own."""
+    yield from _shared("postgres", "TEST_POSTGRES_URL", tmp_path_factory)
 
 
 @pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
-    """A server for this test alone, to be killed, frozen and restarted."""
-    server = ValkeyServer(tmp_path / "valkey")
-    server.open()
-    yield server
-    server.close()
+def own_valkey(tmp_path: Path) -> Iterator[LocalServer]:
+    """A Redis-protocol server for this test alone, to be killed, frozen and restarted."""
+    yield from _own("valkey", tmp_path)
+
+
+@pytest.fixture
+def own_nats(tmp_path: Path) -> Iterator[LocalServer]:
+    """A NATS server for this test alone, to be killed, frozen and restarted."""
+    yield from _own("nats", tmp_path)
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[LocalServer]:
+    """A Kafka broker for this test alone, to be killed, frozen and restarted."""
+    yield from _own("kafka", tmp_path)
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[LocalServer]:
+    """A PostgreSQL for this test alone, to be killed, frozen and restarted."""
+    yield from _own("postgres", tmp_path)

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 
-__all__ = ["ServerFailed", "ServerProcess"]
+__all__ = ["ServerFailed", "ServerProcess", "run_once"]
 
 
 class ServerFailed(AssertionError):
     """A server that does not start fails its test: servers are never skipped."""
 
 
+def run_once(command: Sequence[str]) -> None:
+    """Run a command that prepares a server; `ServerFailed` with its output where it fails."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60
+    )
+    if done.returncode:
+        raise ServerFailed(f"{command[0]} failed:\n{done.stdout[-2000:]}")
+
+
 class ServerProcess:
     """One command run as a server.
 
-    `ready` is asked until it returns true, for at most `deadline_seconds`; the output goes to `log`. A small
-    watchdog process kills the server when this process goes away, however it dies. (Not PR_SET_PDEATHSIG:
-    that follows the thread which started the server, and tests restart servers from worker threads.)
+    `command` may be changed while it does not run. `ready` is asked until it returns true, for at most
+    `deadline_seconds`; the output goes to `log`. A small watchdog process kills the server when this process goes
+    away, however it dies. (Not PR_SET_PDEATHSIG: that follows the thread which started the server, and tests
+    restart servers from worker threads.)
     """
 
     def __init__(
         self, command: Sequence[str], *, log: Path, ready: Callable[[], bool], deadline_seconds: float = 20.0
     ) -> None:
-        self._command = list(command)
+        self.command = list(command)
         self._log = log
         self._ready = ready
         self._deadline_seconds = deadline_seconds
@@ -39,26 +50,21 @@ class ServerProcess:
         """The process id of the running server."""
         return self._running().pid
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and neither killed nor terminated since."""
+        return self._server is not None
+
     def start(self) -> None:
         """Start, and return once the server answers; otherwise `ServerFailed` with the end of its log."""
-        if self._server is not None:
+        if self.running:
             raise RuntimeError("the server runs already")
-        with self._log.open("ab") as log:
-            # sessions of their own: Ctrl-C is for pytest, which then closes its servers in order
-            self._server = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        self._watchdog = subprocess.Popen(
-            ["sh", "-c", 'read _; kill -9 "$1"', "watchdog", str(self._server.pid)],
-            stdin=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._launch()
         deadline = monotonic() + self._deadline_seconds
         while not self._ready():
-            if self._server.poll() is not None or monotonic() > deadline:
+            if not self._alive() or monotonic() > deadline:
                 self.kill()
-                raise ServerFailed(f"{self._command[0]} did not start:\n{self._log.read_text()[-2000:]}")
+                raise ServerFailed(f"{self.command[0]} did not start:\n{self._output()[-2000:]}")
             sleep(0.005)
 
     def kill(self) -> None:
@@ -87,11 +93,33 @@ class ServerProcess:
 
     def stop(self) -> None:
         """SIGSTOP: connections stay open, nothing answers."""
-        self._running().send_signal(signal.SIGSTOP)
+        server = self._running()
+        server.send_signal(signal.SIGSTOP)
+        # returns when the last of its threads has stopped; WNOWAIT leaves the news to whoever else waits for it
+        os.waitid(os.P_PID, server.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def cont(self) -> None:
         """SIGCONT: go on after `stop`."""
         self._running().send_signal(signal.SIGCONT)
+
+    def _launch(self) -> None:
+        with self._log.open("ab") as log:
+            # sessions of their own: Ctrl-C is for pytest, which then closes its servers in order
+            self._server = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        self._watchdog = subprocess.Popen(
+            ["sh", "-c", 'read _; kill -9 "$1"', "watchdog", str(self._server.pid)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def _alive(self) -> bool:
+        return self._running().poll() is None
+
+    def _output(self) -> str:
+        return self._log.read_text()
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._server is None:

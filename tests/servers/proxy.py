@@ -7,10 +7,13 @@ import contextlib
 import threading
 from collections.abc import Coroutine
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from .ports import LOOPBACK, free_port
+
+if TYPE_CHECKING:
+    from .certificates import Certificates
 
 __all__ = ["Proxy"]
 
@@ -18,19 +21,25 @@ __all__ = ["Proxy"]
 class Proxy:
     """Forwards one port to the server behind `url`; a context manager.
 
+    With `tls`, its clients speak TLS to it, and it plain text to the server: `url` says `rediss` for `redis`.
+
     Give each client its own, and cut one without the others noticing. It runs an event loop in a thread of
     its own, so that it goes on while a test's loop is busy, and its methods may be called from any thread and
     from coroutines. What a method does has happened when it returns.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, port: int | None = None, tls: Certificates | None = None) -> None:
+        self._server = _address(url)
+        self._tls = tls
+        self.port = port or free_port()
         parts = urlsplit(url)
-        if parts.hostname is None or parts.port is None:
-            raise ValueError("the server's URL must name host and port")
-        self._server = (parts.hostname, parts.port)
-        self.port = free_port()
         credentials, at, _ = parts.netloc.rpartition("@")
-        self.url = urlunsplit(parts._replace(netloc=f"{credentials}{at}{LOOPBACK}:{self.port}"))
+        self.url = urlunsplit(
+            parts._replace(
+                scheme=parts.scheme if tls is None else f"{parts.scheme}s",
+                netloc=f"{credentials}{at}{LOOPBACK}:{self.port}",
+            )
+        )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._flowing = asyncio.Event()
@@ -47,10 +56,19 @@ class Proxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.cut()
+        self._run(self._shut())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether its context has ended."""
+        return self._loop.is_closed()
+
+    def target(self, url: str) -> None:
+        """Forward to the server behind `url` from now on. Connections to the one before break."""
+        self._run(self._target(_address(url)))
 
     def cut(self) -> None:
         """Break every connection and refuse new ones."""
@@ -75,18 +93,37 @@ class Proxy:
     def _run(self, step: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(step, self._loop).result(timeout=10)
 
+    async def _target(self, server: tuple[str, int]) -> None:
+        self._server = server
+        await self._break()
+
     async def _cut(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            for accepting in listener.sockets:
+                self._loop.remove_reader(accepting.fileno())
+            for _ in range(3):
+                await asyncio.sleep(0)  # asyncio loses a connection that is half accepted when it closes
+            listener.close()
+        await self._break()
+
+    async def _break(self) -> None:
         links = list(self._links)
         for link in links:
             link.cancel()
         await asyncio.gather(*links, return_exceptions=True)
 
+    async def _shut(self) -> None:
+        await self._cut()
+        # a connection may be half accepted still
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
+        await asyncio.sleep(0)
+
     async def _heal(self) -> None:
         if self._listener is None:
-            self._listener = await asyncio.start_server(self._accept, LOOPBACK, self.port)
+            self._listener = await asyncio.start_server(
+                self._accept, LOOPBACK, self.port, ssl=self._tls.server_context() if self._tls else None
+            )
 
     async def _set_flowing(self, flowing: bool) -> None:
         if flowing:
@@ -95,17 +132,17 @@ class Proxy:
             self._flowing.clear()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._listener is None:
+            writer.transport.abort()
+            return
         link = asyncio.create_task(self._link(reader, writer))
         self._links.add(link)
         link.add_done_callback(self._links.discard)
+        link.add_done_callback(lambda _: writer.transport.abort())  # also where it is cancelled before it began
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            try:
-                server_reader, server_writer = await asyncio.open_connection(*self._server)
-            except BaseException:
-                writer.transport.abort()
-                raise
+            server_reader, server_writer = await asyncio.open_connection(*self._server)
             try:
                 pumps = [
                     asyncio.create_task(self._pump(reader, server_writer)),
@@ -118,7 +155,6 @@ class Proxy:
                         pump.cancel()
                     await asyncio.gather(*pumps, return_exceptions=True)
             finally:
-                writer.transport.abort()
                 server_writer.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -129,3 +165,10 @@ class Proxy:
             writer.write(data)
             await writer.drain()
         await self._flowing.wait()  # a stalled network does not carry the end of a connection either
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    if parts.hostname is None or parts.port is None:
+        raise ValueError("the server's URL must name host and port")
+    return parts.hostname, parts.port

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import contextlib
+import gc
 import socket
-import subprocess
-import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic, sleep
@@ -77,15 +76,6 @@ def test_data_and_port_outlive_a_kill(own_valkey: ValkeyServer) -> None:
         assert client.call("GET kept") == b"$1\r\n1\r\n"
 
 
-def test_a_killed_server_refuses(own_valkey: ValkeyServer) -> None:
-    own_valkey.kill()
-    with pytest.raises(ConnectionRefusedError):
-        Client(own_valkey.url)
-    own_valkey.start()
-    with Client(own_valkey.url) as client:
-        assert client.call("PING") == b"+PONG\r\n"
-
-
 def test_a_stopped_server_keeps_connections_and_answers_later(own_valkey: ValkeyServer) -> None:
     with Client(own_valkey.url, timeout=0.2) as client:
         own_valkey.stop()
@@ -94,23 +84,6 @@ def test_a_stopped_server_keeps_connections_and_answers_later(own_valkey: Valkey
         own_valkey.cont()
         client.socket.settimeout(5)
         assert client.socket.recv(64) == b"+PONG\r\n"
-
-
-def test_a_server_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from tests.servers.valkey import ValkeyServer\n"
-        "server = ValkeyServer(Path(sys.argv[1])); server.open(); print(server.pid, flush=True)\n"
-        "sys.stdin.read()"
-    )
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as parent:
-        assert parent.stdout is not None
-        server = int(parent.stdout.readline())
-        assert not gone(server)
-        os.kill(parent.pid, signal.SIGKILL)
-    until(lambda: gone(server))
 
 
 def test_a_server_that_does_not_start_fails_with_its_own_words(tmp_path: Path) -> None:
@@ -160,6 +133,33 @@ def test_proxy_delays_both_ways(proxy: Proxy) -> None:
         assert monotonic() - began < 0.1
 
 
+def test_proxy_turns_to_another_server(valkey: RedisServer, own_valkey: ValkeyServer, proxy: Proxy) -> None:
+    own_valkey.command("SET where elsewhere")
+    with Client(proxy.url) as client:
+        assert client.call("GET where") == b"$-1\r\n"
+        proxy.target(own_valkey.url)
+        assert client.broken()
+    with Client(proxy.url) as client:
+        assert client.call("GET where") == b"$9\r\nelsewhere\r\n"
+
+
+def test_proxy_turns_to_another_server_while_it_is_cut_or_stalled(own_valkey: ValkeyServer, proxy: Proxy) -> None:
+    own_valkey.command("SET where elsewhere")
+    proxy.cut()
+    proxy.target(own_valkey.url)
+    with pytest.raises(ConnectionRefusedError):
+        Client(proxy.url)
+    proxy.heal()
+    proxy.stall()
+    proxy.target(own_valkey.url)
+    with Client(proxy.url, timeout=0.2) as client:
+        with pytest.raises(TimeoutError):
+            client.call("GET where")
+        proxy.flow()
+        client.socket.settimeout(5)
+        assert client.socket.recv(64) == b"$9\r\nelsewhere\r\n"
+
+
 def test_proxy_of_a_dead_server_closes_what_it_accepts(own_valkey: ValkeyServer) -> None:
     with Proxy(own_valkey.url) as proxy:
         own_valkey.kill()
@@ -167,3 +167,22 @@ def test_proxy_of_a_dead_server_closes_what_it_accepts(own_valkey: ValkeyServer)
             assert client.broken()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((LOOPBACK, proxy.port), 1)
+
+
+def test_proxy_leaks_no_connection_that_comes_while_it_is_cut(valkey: RedisServer) -> None:
+    def call_on(port: int, done: threading.Event) -> None:
+        while not done.is_set():
+            with contextlib.suppress(OSError):
+                socket.create_connection((LOOPBACK, port), 1).close()
+
+    done = threading.Event()
+    for _ in range(20):
+        with valkey.proxy() as proxy:
+            caller = threading.Thread(target=call_on, args=(proxy.port, done))
+            caller.start()
+            proxy.cut()
+            proxy.heal()
+        done.set()
+        caller.join()
+        done.clear()
+        gc.collect()  # what is unclosed is a warning then, and warnings fail
