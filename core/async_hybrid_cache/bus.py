@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from .checkpoint import CheckpointStore
 from .errors import ConfigurationError
 from .log import EventLog
+from .subscription import Handler, Subscription
 from .validation import checked_part, int_from_0, positive, positive_int
 
 __all__ = ["InvalidationBus", "StreamOptions"]
+
+_LARGEST_FRAME = 900_000  # what goes round the events has to fit into RECORD_MAX_BYTES as well
 
 
 class StreamOptions:
@@ -21,9 +25,11 @@ class StreamOptions:
     - `instance_id` (random): the name of this service's instances, stable over restarts; needed for checkpoints.
     - `checkpoints` (None): where the position in the log is kept over restarts; None keeps none.
     - `checkpoint_seconds` (1): how often it is written, where it has moved.
+    - `lease_seconds` (3): how long an instance has to be silent before another one takes over its checkpoint slot, or
+      a subscription that it owns; it beats three times as often.
     - `outbox_max_events` (10 000): keys and other events that may wait for the log before they coarsen.
     - `frame_max_events` (512): events in one record, at most.
-    - `frame_max_bytes` (262 144): bytes of events in one record, at most; a larger event is coarsened.
+    - `frame_max_bytes` (262 144): bytes of events in one record, at most, up to 900 000; a larger event is coarsened.
     - `append_timeout_seconds` (2): how long one append may take before the log counts as away.
     - `call_timeout_seconds` (1): the same for every other call of the log.
     - `proof_seconds` (0.75): how often the log is asked to prove that nothing was lost from it.
@@ -44,6 +50,7 @@ class StreamOptions:
         "frame_max_events",
         "heartbeat_seconds",
         "instance_id",
+        "lease_seconds",
         "outbox_max_events",
         "proof_seconds",
         "replay_records",
@@ -56,6 +63,7 @@ class StreamOptions:
         instance_id: str | None = None,
         checkpoints: CheckpointStore | None = None,
         checkpoint_seconds: float = 1.0,
+        lease_seconds: float = 3.0,
         outbox_max_events: int = 10_000,
         frame_max_events: int = 512,
         frame_max_bytes: int = 256 * 1024,
@@ -72,9 +80,12 @@ class StreamOptions:
         self.instance_id = instance_id
         self.checkpoints = checkpoints
         self.checkpoint_seconds = positive("checkpoint_seconds", checkpoint_seconds)
+        self.lease_seconds = positive("lease_seconds", lease_seconds)
         self.outbox_max_events = positive_int("outbox_max_events", outbox_max_events)
         self.frame_max_events = positive_int("frame_max_events", frame_max_events)
         self.frame_max_bytes = positive_int("frame_max_bytes", frame_max_bytes)
+        if frame_max_bytes > _LARGEST_FRAME:
+            raise ConfigurationError(f"frame_max_bytes must be at most {_LARGEST_FRAME}, not {frame_max_bytes}")
         self.append_timeout_seconds = positive("append_timeout_seconds", append_timeout_seconds)
         self.call_timeout_seconds = positive("call_timeout_seconds", call_timeout_seconds)
         self.proof_seconds = positive("proof_seconds", proof_seconds)
@@ -95,7 +106,34 @@ class InvalidationBus:
     def __init__(self, new_log: Callable[[], EventLog], stream: StreamOptions | None = None) -> None:
         self.new_log = new_log
         self.stream_options = stream or StreamOptions()
+        self.subscriptions: list[Subscription] = []
         self._name = repr(new_log())  # one that cannot be made is refused here, not when the cache starts
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name})"
+
+    def subscribe(
+        self,
+        name: str,
+        handler: Handler,
+        *,
+        per: Literal["fleet", "instance"] = "fleet",
+        checkpoints: CheckpointStore | None = None,
+    ) -> Subscription:
+        """A durable subscription: `handler` is called with every event, in order, from now on and over restarts.
+
+        It starts and stops with the cache on this bus (subscribe before `start`), or with `async with subscription`
+        where there is no cache. The very first start begins at the log's end.
+
+        - `name`: under which its position is kept; one handler for each name.
+        - `per`: `"fleet"` (default): of all instances one at a time delivers, and another one takes over when that
+          ends or falls silent; `"instance"`: every instance delivers every event; needs an `instance_id`.
+        - `checkpoints`: where the position is kept; the bus's `StreamOptions.checkpoints` unless given.
+
+        Raises `ConfigurationError` naming the argument at fault and the fix.
+        """
+        if any(subscription.name == name for subscription in self.subscriptions):
+            raise ConfigurationError(f"there is a subscription {name!r} on this bus already; choose another name")
+        subscription = Subscription(self, name, handler, per=per, checkpoints=checkpoints)
+        self.subscriptions.append(subscription)
+        return subscription

@@ -7,6 +7,8 @@ from async_hybrid_cache_codecs.errors import CacheError, DecodeError, EncodeErro
 __all__ = [
     "CacheClosed",
     "CacheError",
+    "CheckpointConflict",
+    "CheckpointError",
     "ConfigurationError",
     "DecodeError",
     "DistributedCacheError",
@@ -44,3 +46,11 @@ class LogRefused(CacheError):
 
 class PositionLost(CacheError):
     """The log no longer holds what was asked for: it was trimmed, truncated, deleted, recreated or replaced."""
+
+
+class CheckpointError(CacheError):
+    """A checkpoint store failed, refused, or did not answer; a save may or may not have happened."""
+
+
+class CheckpointConflict(CheckpointError):
+    """Somebody else has saved meanwhile: the store holds another version than the one to be replaced."""

@@ -1,101 +1,148 @@
-"""Checkpoints as files: one slot per process, written atomically."""
+"""Checkpoints as files, written atomically."""
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
 import hashlib
+import logging
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
 
-import msgspec
-
-from .checkpoint import Checkpoint
-from .errors import CacheError, ConfigurationError
+from .checkpoint import Kept
+from .errors import CheckpointConflict, CheckpointError, ConfigurationError
 
 __all__ = ["FileCheckpointStore"]
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Checkpoint).decode
+logger = logging.getLogger("async_hybrid_cache")
+
 _DIGEST_BYTES = 16
+_VERSION_BYTES = 8
+_LOCK_SECONDS = 1.0
+_LOCK_POLL_SECONDS = 0.005
+_READABLE = 80
 
 
 class FileCheckpointStore:
-    """Keeps checkpoints in a folder, `<instance_id>.<slot>.checkpoint`, on a local disk.
+    """Keeps each document in a file of its own in `folder`, on a local disk; for the processes of one host.
 
-    A slot is claimed with a lock on its file for as long as the process lives, so four workers with one
-    `instance_id` get four slots, and a killed worker's slot is free at once. Each write is checksummed, synced
-    and renamed into place; a file that does not check out counts as none.
+    A write is checksummed, synced and renamed into place, and the folder is synced too. A file that does not check
+    out counts as none; `damaged` counts those, and each is logged.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, max_slots: int = 1024) -> None:
-        self._folder = Path(folder)
-        self._max_slots = max_slots
-        self._lock: int | None = None
-        self._path: Path | None = None
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        if not isinstance(folder, str | os.PathLike) or not os.fspath(folder) or "\0" in os.fsdecode(folder):
+            raise ConfigurationError(f"folder must be the path of a folder, not {folder!r}")
+        # absolute, since a program may change its working directory
+        self._folder = Path(os.path.abspath(os.fsdecode(folder)))
+        self.damaged = 0
 
-    async def open(self, instance_id: str) -> Checkpoint | None:
-        """Claim a slot; see `CheckpointStore`. Raises `ConfigurationError` for an id that is no file name."""
-        if not instance_id or "/" in instance_id or "\0" in instance_id or instance_id.startswith("."):
-            raise ConfigurationError(f"instance_id must be usable as a file name, not {instance_id!r}")
-        await self.close()
-        return await asyncio.to_thread(self._claim, instance_id)
+    def __repr__(self) -> str:
+        return f"FileCheckpointStore({str(self._folder)!r})"
 
-    async def save(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint; see `CheckpointStore`."""
-        await asyncio.to_thread(self._write, checkpoint)
+    async def open(self) -> None:
+        """Make the folder where there is none."""
+        await asyncio.to_thread(self._open)
 
     async def close(self) -> None:
-        """Give the slot back."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = self._path = None
+        """Nothing is held between two calls."""
 
-    def _claim(self, instance_id: str) -> Checkpoint | None:
+    async def load(self, name: str) -> Kept | None:
+        """The document under `name`; None where there is none, or its file is damaged."""
+        return await asyncio.to_thread(self._load, _Paths.of(self._folder, name))
+
+    async def save(self, name: str, data: bytes, version: int) -> int:
+        """Replace the document of this version; `CheckpointConflict` where the file holds another."""
+        return await asyncio.to_thread(self._save, _Paths.of(self._folder, name), data, version)
+
+    # From here on in a thread.
+
+    def _open(self) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for slot in range(self._max_slots):
-                path = self._folder / f"{instance_id}.{slot}.checkpoint"
-                descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    os.close(descriptor)
-                    continue
-                self._lock, self._path = descriptor, path
-                return _read(path)
         except OSError as error:
-            raise CacheError(f"checkpoints cannot be kept in {self._folder}: {error.strerror}") from error
-        raise CacheError(f"all {self._max_slots} checkpoint slots of {instance_id!r} are taken")
+            raise self._failed(error) from error
 
-    def _write(self, checkpoint: Checkpoint) -> None:
-        path = self._path
-        if path is None:
-            raise CacheError("the checkpoint store is not open")
-        body = _encode(checkpoint)
-        fresh = path.with_suffix(".new")
+    def _load(self, paths: _Paths) -> Kept | None:
         try:
-            with open(fresh, "wb") as file:
-                file.write(_digest(body) + body)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(fresh, path)
+            content = paths.document.read_bytes()
+        except FileNotFoundError:
+            return None
         except OSError as error:
-            raise CacheError(f"the checkpoint {path} cannot be written: {error.strerror}") from error
+            raise self._failed(error) from error
+        digest, body = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if digest != _digest(body) or len(body) < _VERSION_BYTES:
+            self.damaged += 1
+            logger.warning("the checkpoint %s is damaged and counts as none", paths.document)
+            return None
+        return Kept(body[_VERSION_BYTES:], int.from_bytes(body[:_VERSION_BYTES]))
+
+    def _save(self, paths: _Paths, data: bytes, version: int) -> int:
+        try:
+            with _locked(paths.lock):
+                kept = self._load(paths)
+                found = kept.version if kept else 0
+                if found != version:
+                    raise CheckpointConflict(f"{paths.document} is at version {found}, not {version}")
+                # never one of a document that was deleted, as it would be if they began at 1
+                fresh = version + 1 if version else time.time_ns() // 1_000
+                body = fresh.to_bytes(_VERSION_BYTES) + data
+                _write(paths, _digest(body) + body)
+                return fresh
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> CheckpointError:
+        return CheckpointError(f"checkpoints cannot be kept in {self._folder}: {error.strerror or error}")
 
 
-def _read(path: Path) -> Checkpoint | None:
+class _Paths(NamedTuple):
+    document: Path
+    fresh: Path
+    lock: Path
+
+    @classmethod
+    def of(cls, folder: Path, name: str) -> _Paths:
+        encoded = name.encode("utf-8", "surrogatepass")
+        stem = f"{quote(encoded, safe='')[:_READABLE]}-{hashlib.blake2b(encoded, digest_size=8).hexdigest()}"
+        return cls(*(folder / f"{stem}.{kind}" for kind in ("checkpoint", "new", "lock")))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    digest, body = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
-    if digest != _digest(body):
-        return None
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # never for ever: the process that holds it may have been frozen
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOCK_POLL_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write(paths: _Paths, content: bytes) -> None:
+    with open(paths.fresh, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(paths.fresh, paths.document)
+    folder = os.open(paths.document.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return _decode(body)
-    except msgspec.DecodeError:
-        return None
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _digest(body: bytes) -> bytes:

@@ -138,6 +138,7 @@ class Lifecycle:
                     f"the invalidation log cannot be used: {failure}; "
                     "check its URL and server, or start without require_bus=True"
                 ) from failure
+            await asyncio.gather(*(subscription.start() for subscription in self._stream.subscriptions))
         self._maintenance = asyncio.create_task(self._maintain(), name="async-hybrid-cache maintenance")
 
     async def _disconnect(self, starting: asyncio.Task[None] | None) -> None:
@@ -151,6 +152,7 @@ class Lifecycle:
         await self._loader.stop(_STOP_SECONDS / 2)
         await self._last_changes()
         if self._stream:
+            await asyncio.gather(*(subscription.stop() for subscription in self._stream.subscriptions))
             await self._stream.stop(_STOP_SECONDS)
         if self._l2:
             await self._l2.close()

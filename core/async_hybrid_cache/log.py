@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from .errors import LogRefused
 from .positions import Bounds, Position, Record
 
-__all__ = ["EventLog"]
+__all__ = ["RECORD_MAX_BYTES", "EventLog", "checked_record"]
+
+RECORD_MAX_BYTES = 1_000_000
+"""Every log takes records up to this size and refuses larger ones, so that one can stand in for another."""
+
+
+def checked_record(record: bytes) -> bytes:
+    """`record`, where a log has to take it; `LogRefused` where it is larger than `RECORD_MAX_BYTES`."""
+    if len(record) > RECORD_MAX_BYTES:
+        raise LogRefused(f"a record of {len(record)} bytes; a log takes at most {RECORD_MAX_BYTES}")
+    return record
 
 
 class EventLog(Protocol):
@@ -38,8 +49,10 @@ class EventLog(Protocol):
     async def append(self, record: bytes, id: str) -> Position:
         """Append and return the position, once the record is as durable as the log makes it.
 
-        Never creates the log: where it vanished, `PositionLost`. A repeat of an id whose fate was unknown is
-        recognised where the server allows, and then returns the first position.
+        Never creates the log: where it vanished, `PositionLost`, and where a new epoch was begun since `open`.
+        A repeat, by this object, of an id whose fate was unknown returns the first position. Any other repeat
+        does no harm: it returns the position of a record with that id and data, the first or a second one.
+        `LogRefused`, and nothing written, where `record` is larger than `RECORD_MAX_BYTES`.
         """
         ...
 

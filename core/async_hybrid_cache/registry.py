@@ -5,21 +5,23 @@ from __future__ import annotations
 import re
 from importlib.metadata import entry_points
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from .bus import InvalidationBus, StreamOptions
+from .checkpoint import CheckpointStore
 from .distributed import DistributedCache
 from .errors import ConfigurationError
+from .filecheckpoint import FileCheckpointStore
 
-__all__ = ["GROUP", "Broker", "find_broker"]
+__all__ = ["GROUP", "Broker", "find_broker", "find_checkpoints"]
 
 GROUP = "async_hybrid_cache.brokers"
 
 
 class Broker(Protocol):
-    """What an entry point of the group names: an object that turns one of its URLs into a bus and an L2.
+    """What an entry point of the group names: it turns one of its URLs into a bus, an L2 and a checkpoint store.
 
-    Both methods raise `ConfigurationError` for a URL that they cannot use, naming the part at fault and never
+    All methods raise `ConfigurationError` for a URL that they cannot use, naming the part at fault and never
     repeating a credential.
     """
 
@@ -30,6 +32,42 @@ class Broker(Protocol):
     def distributed_cache(self, url: str, *, namespace: str) -> DistributedCache | None:
         """The L2 behind `url`; `None` where this kind of server has none."""
         ...
+
+    def checkpoints(self, url: str, *, namespace: str) -> CheckpointStore | None:
+        """The checkpoint store behind `url`; `None` where this kind of server keeps none."""
+        ...
+
+
+def find_checkpoints(url: str, *, namespace: str = "ahc") -> CheckpointStore:
+    """The checkpoint store behind `url`: a broker's, or `file:///folder` (`file:relative/folder` for a relative one).
+
+    `namespace` separates applications: in a folder, each but the default one has a folder of its own. Raises
+    `ConfigurationError` with the fix where that kind of URL keeps no checkpoints.
+    """
+    if isinstance(url, str) and url.lower().startswith("file:"):
+        return FileCheckpointStore(_folder(url, namespace))
+    store = find_broker(url).checkpoints(url, namespace=namespace)
+    if store is None:
+        scheme = url.partition("://")[0].lower()
+        raise ConfigurationError(
+            f"{scheme}:// keeps no checkpoints; give another place for them, e.g. 'file:///var/lib/app', "
+            "a sqlite:// or a redis:// URL"
+        )
+    return store
+
+
+def _folder(url: str, namespace: str) -> str:
+    parts = urlsplit(url)
+    if parts.netloc or parts.query or parts.fragment or not parts.path:
+        raise ConfigurationError("a file URL names a folder and no host: file:///absolute/folder or file:relative")
+    folder = unquote(parts.path)
+    if namespace in ("", "ahc"):
+        return folder
+    if not re.fullmatch(r"[\w-][\w.-]*", namespace):
+        raise ConfigurationError(
+            f"namespace {namespace!r} becomes the name of a folder: letters, digits, '.', '_' and '-' only"
+        )
+    return f"{folder}/{namespace}"
 
 
 def find_broker(url: str) -> Broker:
@@ -42,8 +80,9 @@ def find_broker(url: str) -> Broker:
         raise ConfigurationError("a broker URL has the form 'scheme://...', e.g. 'redis://localhost:6379/0'")
     try:
         urlsplit(url)
-    except ValueError as error:
-        raise ConfigurationError(f"the {scheme}:// URL cannot be parsed; check host, port and brackets") from error
+    except ValueError:
+        # its text repeats what stands before the host, a password too
+        raise ConfigurationError(f"the {scheme}:// URL cannot be parsed; check host, port and brackets") from None
     found = entry_points(group=GROUP, name=scheme)
     if not found:
         known = ", ".join(sorted({point.name for point in entry_points(group=GROUP)}))

@@ -35,6 +35,7 @@ def report_stats(
         scopes=by_scope,
         distributed=_distributed(l2),
         stream=_stream(stream) if stream else None,
+        subscriptions=tuple(subscription.stats() for subscription in stream.subscriptions) if stream else (),
     )
 
 
@@ -99,6 +100,8 @@ def report_health(lifecycle: Lifecycle, l2: SharedTier | None, stream: Invalidat
             f"invalidation {name}: failing for {stream.clock.monotonic() - since:.1f} s: {error}"
             for name, (since, error) in stream.link.troubles.items()
         ]
+        for subscription in stream.subscriptions:
+            reasons += subscription.troubles()
     if l2 is not None and l2.breaker.open_since is not None:
         away = l2.breaker.seconds_open
         reasons.append(f"the distributed cache: away for {away:.1f} s: {l2.breaker.last_error}")

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["CacheStats", "DistributedStats", "Health", "ScopeStats", "StreamStats"]
+__all__ = ["CacheStats", "DistributedStats", "Health", "ScopeStats", "StreamStats", "SubscriptionStats"]
 
 
 class ScopeStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +95,37 @@ class StreamStats(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str | None
 
 
+class SubscriptionStats(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription, since it was made.
+
+    - `name`: its name.
+    - `per`: `fleet` or `instance`.
+    - `running`: whether it was started.
+    - `owner`: whether this instance is the one that delivers; per instance, whether it has its slot.
+    - `position`: the newest record handled, as `epoch-offset`; None where this is not the owner.
+    - `lag`: records known to be in the log and not handled yet; None where this is not the owner.
+    - `delivered`: events handled here.
+    - `retries`: calls of the handler that failed.
+    - `gaps`: how often events may have been lost, each told to the handler.
+    - `duplicates`: records skipped because their events had been delivered before.
+    - `failing_seconds`: for how long the newest trouble lasts; None without one.
+    - `last_error`: what is failing now; None while nothing is.
+    """
+
+    name: str
+    per: Literal["fleet", "instance"]
+    running: bool
+    owner: bool
+    position: str | None
+    lag: int | None
+    delivered: int
+    retries: int
+    gaps: int
+    duplicates: int
+    failing_seconds: float | None
+    last_error: str | None
+
+
 class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     """What `AsyncHybridCache.stats` returns: counts since the cache was made, over all scopes, unless said otherwise.
 
@@ -112,6 +143,7 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     - `scopes`: the same for each scope, by name.
     - `distributed`: L2.
     - `stream`: the invalidation stream; None without a bus.
+    - `subscriptions`: those made on the bus.
     """
 
     hits: int
@@ -128,6 +160,7 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     scopes: dict[str, ScopeStats]
     distributed: DistributedStats
     stream: StreamStats | None
+    subscriptions: tuple[SubscriptionStats, ...]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

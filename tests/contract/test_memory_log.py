@@ -1,27 +1,33 @@
 from __future__ import annotations
 
-import itertools
+from uuid import uuid4
 
 import pytest
 
-from async_hybrid_cache.testing.log_cancellation import LogCancellationContract
-from async_hybrid_cache.testing.log_contract import LogContract
-from async_hybrid_cache.testing.worlds import LogWorld
+from async_hybrid_cache.testing import LogContract, LogWorld
 from async_hybrid_cache_brokers.memory import MemoryLog
-
-_numbers = itertools.count()
 
 
 class MemoryWorld(LogWorld):
+    survives_restart = has_server = has_credentials = False
+
     def __init__(self) -> None:
         super().__init__()
-        self._name = f"contract-{next(_numbers)}"
+        self._name = f"contract-{uuid4()}"
 
     def make(self) -> MemoryLog:
-        return MemoryLog(self._name, retention_records=self.retention_records)
+        return MemoryLog(self._name)
+
+    async def delete(self) -> None:
+        MemoryLog.delete(self._name)
+
+    async def trim(self, keep: int) -> None:
+        trimming = MemoryLog(self._name, retention_records=keep + 1)
+        await trimming.open()
+        await trimming.append(b"", "trimmed")
 
 
-class TestMemoryLog(LogContract, LogCancellationContract):
+class TestMemoryLog(LogContract):
     @pytest.fixture
     def world(self) -> MemoryWorld:
         return MemoryWorld()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections import deque
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 from async_hybrid_cache import (
     AsyncHybridCache,
     CacheOptions,
-    Checkpoint,
+    CheckpointConflict,
     InvalidationBus,
+    Kept,
     Position,
     Record,
     StreamOptions,
@@ -31,16 +33,32 @@ class MemoryCheckpoints:
     """What survives a crash of one instance."""
 
     def __init__(self) -> None:
-        self.kept: Checkpoint | None = None
+        self._kept: dict[str, Kept] = {}
+        self._versions = itertools.count(1)
 
-    async def open(self, instance_id: str) -> Checkpoint | None:
-        return self.kept
-
-    async def save(self, checkpoint: Checkpoint) -> None:
-        self.kept = checkpoint
+    async def open(self) -> None:
+        return None
 
     async def close(self) -> None:
         return None
+
+    async def load(self, name: str) -> Kept | None:
+        return self._kept.get(name)
+
+    async def save(self, name: str, data: bytes, version: int) -> int:
+        kept = self._kept.get(name)
+        if version != (kept.version if kept else 0):
+            raise CheckpointConflict(name)
+        self._kept[name] = Kept(data, next(self._versions))
+        return self._kept[name].version
+
+    def died(self) -> None:
+        """The holder of the leases is dead, which a real one's neighbours see at once."""
+        self._kept = {name: kept for name, kept in self._kept.items() if not name.endswith("/lease")}
+
+    @property
+    def names(self) -> set[str]:
+        return set(self._kept)
 
 
 class Announcements:
@@ -191,8 +209,10 @@ class Instance:
         """SIGKILL: no task runs on, nothing is said to anybody."""
         self.harvest()
         self.alive = False
-        for task in [*self.tasks, *self.cache._loader._tasks, *self.stream._tasks]:
+        for task in [*self.tasks, *self.cache._loader._tasks]:
             task.cancel()
+        self.stream.tasks.cancel()
+        self.checkpoints.died()
         lifecycle = self.cache._lifecycle
         if lifecycle._maintenance is not None:
             lifecycle._maintenance.cancel()

@@ -10,7 +10,7 @@ import pytest
 from async_hybrid_cache.positions import ORIGIN
 from async_hybrid_cache.scopes import Scope, Scopes
 from async_hybrid_cache.store import LocalStore
-from async_hybrid_cache.stream.reader import Reader
+from async_hybrid_cache.stream.tail import Tail
 from async_hybrid_cache.tombstones import Tombstones
 
 from .run import Run, Violation, simulate
@@ -50,7 +50,7 @@ def _fence_and_still_join(self: Scope, key: str, before: Any = None) -> int:
     return len(loads)
 
 
-async def _trust_the_log(self: Reader, *_: Any) -> None:
+async def _trust_the_log(self: Tail, *_: Any) -> None:
     return None
 
 
@@ -62,7 +62,7 @@ MUTATIONS: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "callers join overtaken loads": (Scope, "fence", _fence_and_still_join),
     "an L2 hit older than its tombstone is served": (Tombstones, "newest", lambda *_, **__: ORIGIN),
     "a gap resets nothing": (Scopes, "reset", lambda *_: None),
-    "the log is taken on trust": (Reader, "_lost", _trust_the_log),
+    "the log is taken on trust": (Tail, "lost", _trust_the_log),
 }
 
 

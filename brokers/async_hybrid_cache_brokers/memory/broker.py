@@ -26,6 +26,10 @@ class _MemoryBroker:
         _name(url)
         return None
 
+    def checkpoints(self, url: str, *, namespace: str) -> None:
+        """None: nothing here survives a restart."""
+        _name(url)
+
 
 def _name(url: str) -> str:
     parts = urlsplit(url)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from async_hybrid_cache.errors import LogUnavailable, PositionLost
+from async_hybrid_cache.log import checked_record
 from async_hybrid_cache.positions import Bounds, Position, Record
 from async_hybrid_cache.validation import positive_int
 
@@ -19,7 +20,7 @@ class _Records:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.epoch = 0
+        self.epoch = 0  # of a log that does not exist: not begun yet, or deleted
         self.first = 1
         self.last = 0
         self.held: dict[int, Record] = {}
@@ -27,7 +28,10 @@ class _Records:
         self.waiters: set[asyncio.Future[None]] = set()
 
     def begin(self, above: int) -> None:
-        self.epoch = max(time.time_ns() // 1_000, above + 1)
+        self.empty(max(time.time_ns() // 1_000, above + 1))
+
+    def empty(self, epoch: int) -> None:
+        self.epoch = epoch
         self.first, self.last = 1, 0
         self.held.clear()
         self.offsets.clear()
@@ -60,7 +64,8 @@ class MemoryLog:
 
     Logs with the same `name` share their records, also between event loops in different threads; without a
     name they belong to this object alone. An append trims to its own log's `retention_records` (default
-    100 000), and an id is recognised as long as its record is held. One object serves one stream.
+    100 000), and an id is recognised as long as its record is held. A name is kept until `delete`. One object
+    serves one stream.
     """
 
     def __init__(self, name: str | None = None, *, retention_records: int = 100_000) -> None:
@@ -68,22 +73,32 @@ class MemoryLog:
         self._retention = positive_int("retention_records", retention_records)
         self._seen = 0
         self._opened: int | None = None
-        if name is None:
-            self._records = _Records()
-        else:
-            with _naming:
-                self._records = _named.setdefault(name, _Records())
+        self._records = _Records()
+
+    @staticmethod
+    def delete(name: str) -> None:
+        """Free the records of `name`, from any thread; does nothing where there are none.
+
+        Every log that is open on them finds them lost; the next `open` begins a new epoch.
+        """
+        with _naming:
+            if (records := _named.pop(name, None)) is not None:
+                with records.lock:
+                    records.empty(epoch=0)
+                    records.wake()
 
     def __repr__(self) -> str:
         return f"MemoryLog({self._name!r})"
 
     async def open(self) -> None:
         """Draw an epoch where nobody has yet."""
-        records = self._records
-        with records.lock:
-            if not records.epoch:
-                records.begin(above=self._seen)
-            self._opened = self._seen = records.epoch
+        with _naming:
+            if self._name is not None:
+                self._records = _named.setdefault(self._name, self._records)
+            with self._records.lock:
+                if not self._records.epoch:
+                    self._records.begin(above=self._seen)
+                self._opened = self._seen = self._records.epoch
 
     async def close(self) -> None:
         """Stop using the records, which stay for others and for the next `open`."""
@@ -92,15 +107,16 @@ class MemoryLog:
     async def append(self, record: bytes, id: str) -> Position:
         """Append and wake the readers; `PositionLost` where the epoch is not the one that was opened."""
         records, opened = self._held()
+        data = bytes(checked_record(record))
         with records.lock:
             if records.epoch != opened:
-                raise PositionLost(f"the log {self._name!r} has begun a new epoch; open it again")
+                raise PositionLost(f"the log {self._name!r} was deleted or has begun a new epoch; open it again")
             known = records.offsets.get(id)
             if known is not None:
                 return Position(opened, known)
             records.last += 1
             position = Position(opened, records.last)
-            records.held[position.offset] = Record(position, id, bytes(record))
+            records.held[position.offset] = Record(position, id, data)
             records.offsets[id] = position.offset
             records.trim(self._retention)
             records.wake()
@@ -110,6 +126,7 @@ class MemoryLog:
         """Epoch, first and last offset."""
         records, _ = self._held()
         with records.lock:
+            self._expect_begun()
             return Bounds(records.epoch, records.first, records.last)
 
     async def read(self, start: Position, limit: int, wait: float) -> Sequence[Record]:
@@ -137,6 +154,7 @@ class MemoryLog:
         """Begin an epoch larger than `above`, where the log's is not already."""
         records, _ = self._held()
         with records.lock:
+            self._expect_begun()
             if records.epoch <= above:
                 records.begin(above=max(above, self._seen))
                 records.wake()
@@ -146,6 +164,10 @@ class MemoryLog:
         if self._opened is None:
             raise LogUnavailable(f"the log {self._name!r} is not open")
         return self._records, self._opened
+
+    def _expect_begun(self) -> None:
+        if not self._records.epoch:
+            raise PositionLost(f"the log {self._name!r} was deleted; open it again")
 
     def _from(self, start: Position, limit: int) -> list[Record]:
         records = self._records

@@ -2,7 +2,14 @@
 
 from .broker import BROKER
 from .bus import RedisStreamsInvalidationBus
+from .checkpoints import RedisCheckpointStore
 from .distributed import RedisDistributedCache
 from .log import RedisStreamsLog
 
-__all__ = ["BROKER", "RedisDistributedCache", "RedisStreamsInvalidationBus", "RedisStreamsLog"]
+__all__ = [
+    "BROKER",
+    "RedisCheckpointStore",
+    "RedisDistributedCache",
+    "RedisStreamsInvalidationBus",
+    "RedisStreamsLog",
+]

@@ -12,6 +12,7 @@ from async_hybrid_cache.bus import StreamOptions
 from async_hybrid_cache.errors import ConfigurationError
 
 from .bus import RedisStreamsInvalidationBus
+from .checkpoints import RedisCheckpointStore
 from .distributed import RedisDistributedCache
 
 __all__ = ["BROKER"]
@@ -32,6 +33,10 @@ class RedisBroker:
     def distributed_cache(self, url: str, *, namespace: str) -> RedisDistributedCache:
         """The L2 under the prefix `namespace`."""
         return RedisDistributedCache(_client(url), prefix=namespace)
+
+    def checkpoints(self, url: str, *, namespace: str) -> RedisCheckpointStore:
+        """The checkpoints, under a prefix that no key of an entry begins with: in a scope, % is escaped."""
+        return RedisCheckpointStore(_client(url), prefix=f"{namespace}:%checkpoint")
 
 
 BROKER = RedisBroker()

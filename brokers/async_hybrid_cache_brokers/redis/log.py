@@ -19,6 +19,7 @@ from redis.exceptions import (
 )
 
 from async_hybrid_cache.errors import LogRefused, LogUnavailable, PositionLost
+from async_hybrid_cache.log import checked_record
 from async_hybrid_cache.positions import ORIGIN, Bounds, Position, Record
 from async_hybrid_cache.validation import positive_int
 
@@ -35,7 +36,7 @@ _DOUBTS = 1_000
 
 _REFUSALS = (AuthenticationError, AuthorizationError, NoPermissionError, DataError)
 # what redis-py has no class for; a server before 7 does not know the id `<epoch>-*`
-_REFUSAL_TEXTS = ("WRONGTYPE", "unknown command", "Invalid stream ID", "DB index is out of range")
+_REFUSAL_TEXTS = ("ACL failure", "WRONGTYPE", "unknown command", "Invalid stream ID", "DB index is out of range")
 
 
 class RedisStreamsLog:
@@ -81,6 +82,7 @@ class RedisStreamsLog:
 
     async def append(self, record: bytes, id: str) -> Position:
         """Append in one script, which looks for an earlier attempt only where the fate of one is unknown."""
+        checked_record(record)
         writer, head, doubt = self._open(self._writer), self._head, self._doubts.get(id)
         after = doubt.offset if doubt is not None and doubt.epoch == head.epoch else None
         if after is None:

@@ -2,7 +2,8 @@
 
 from .broker import BROKER
 from .bus import SqliteInvalidationBus
+from .checkpoints import SqliteCheckpointStore
 from .distributed import SqliteDistributedCache
 from .log import SqliteLog
 
-__all__ = ["BROKER", "SqliteDistributedCache", "SqliteInvalidationBus", "SqliteLog"]
+__all__ = ["BROKER", "SqliteCheckpointStore", "SqliteDistributedCache", "SqliteInvalidationBus", "SqliteLog"]

@@ -13,6 +13,7 @@ from async_hybrid_cache.distributed import DistributedCache
 from async_hybrid_cache.errors import ConfigurationError
 
 from .bus import SqliteInvalidationBus
+from .checkpoints import SqliteCheckpointStore
 from .distributed import SqliteDistributedCache
 
 __all__ = ["BROKER"]
@@ -32,6 +33,11 @@ class _SqliteBroker:
         """The L2 in the same file."""
         _retention(url)  # one URL serves both, so its query is the bus's and is checked here too
         return SqliteDistributedCache(_path(url, namespace))
+
+    def checkpoints(self, url: str, *, namespace: str) -> SqliteCheckpointStore:
+        """The checkpoints in the same file."""
+        _retention(url)
+        return SqliteCheckpointStore(_path(url, namespace))
 
 
 def _path(url: str, namespace: str) -> Path:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from async_hybrid_cache.errors import LogRefused, LogUnavailable, PositionLost
+from async_hybrid_cache.log import checked_record
 from async_hybrid_cache.positions import Bounds, Position, Record
 from async_hybrid_cache.validation import positive, positive_int
 
@@ -119,6 +120,7 @@ class SqliteLog:
     async def append(self, record: bytes, id: str) -> Position:
         """Append, and wake the readers; `PositionLost` where the epoch is not the one this object opened."""
         session, epoch = self._open_session(), self._seen
+        checked_record(record)
 
         def work(db: sqlite3.Connection) -> Position:
             offset = self._append(db, epoch, record, id)

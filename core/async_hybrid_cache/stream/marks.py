@@ -21,11 +21,12 @@ class Verdict(Enum):
 class Marks:
     """The newest sequence applied of each origin, for at most `max_origins` origins."""
 
-    __slots__ = ("_marks", "_max")
+    __slots__ = ("_forgiven", "_marks", "_max")
 
     def __init__(self, max_origins: int = 4096) -> None:
         self._marks: OrderedDict[str, int] = OrderedDict()
         self._max = max_origins
+        self._forgiven: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._marks)
@@ -41,10 +42,11 @@ class Marks:
             return Verdict.NEXT if strangers or frame.first == 1 else Verdict.HOLE
         if frame.last <= mark:
             return Verdict.DUPLICATE
-        return Verdict.NEXT if frame.first <= mark + 1 else Verdict.HOLE
+        return Verdict.NEXT if frame.first <= mark + 1 or frame.origin in self._forgiven else Verdict.HOLE
 
     def mark(self, origin: str, last: int) -> None:
         """Note that the events of `origin` up to `last` were applied."""
+        self._forgiven.discard(origin)
         self._marks[origin] = max(last, self._marks.get(origin, 0))
         self._marks.move_to_end(origin)
         if len(self._marks) > self._max:
@@ -57,6 +59,11 @@ class Marks:
     def load(self, marks: dict[str, int]) -> None:
         """Replace all marks by those of a checkpoint."""
         self._marks = OrderedDict(marks)
+        self._forgiven.clear()
+
+    def forgive(self) -> None:
+        """Events of every origin may be missing, which is known: the next of each may follow after a hole."""
+        self._forgiven = set(self._marks)
 
     def dump(self) -> dict[str, int]:
         """All marks, for a checkpoint."""

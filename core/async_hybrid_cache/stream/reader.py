@@ -4,55 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from async_hybrid_cache_codecs.errors import DecodeError
 from async_hybrid_cache_codecs.events import InstanceStarted, Unknown
-from async_hybrid_cache_codecs.frames import OpenedFrame, open_frame
+from async_hybrid_cache_codecs.frames import OpenedFrame
 
+from ..bounded import bounded
 from ..checkpoint import Checkpoint
-from ..errors import LogUnavailable, PositionLost
-from ..positions import ORIGIN, Bounds, Position, Record
-from .marks import Marks, Verdict
+from ..errors import LogUnavailable
+from ..positions import Bounds, Position, Record
+from .marks import Verdict
+from .tail import Loss, Tail
 
 if TYPE_CHECKING:
     from .stream import InvalidationStream
 
-__all__ = ["Loss", "Reader"]
+__all__ = ["Reader"]
 
 logger = logging.getLogger("async_hybrid_cache")
 
-_READ_LIMIT = 1000
-_HEARTBEATS_TO_MEET_EVERYBODY = 3
-
-
-class Loss(Enum):
-    """How a log can fail to hold what an instance has yet to read."""
-
-    EPOCH = "the log has another epoch"
-    TRIMMED = "the log was trimmed past this instance"
-    TAIL = "the log lost its tail"
-    REUSED = "the log lost its tail and reused its positions"
-
 
 class Reader:
-    """Reads the log in order from its own position, and takes nothing about it on trust.
-
-    Whenever it (re)connects, and at least every `proof_seconds`, it asks for epoch and head and reads its last
-    applied record again: the same record there means that everything between was kept. Where that fails the
-    stream can prove nothing and says so, by resetting L1 and going on from the head.
-    """
+    """Reads the log in order and tells the listener. Where nothing can be proved, L1 is reset and the head is next."""
 
     def __init__(self, stream: InvalidationStream) -> None:
         self._stream = stream
-        self._marks = Marks()
-        self._anchor_id = ""
-        self._anchored_at = 0.0
-        self._proved_at = 0.0
+        self._tail = Tail(stream.log, stream.options, stream.clock)
         self.checkpoint: Checkpoint | None = None
-        self.applied: Position = ORIGIN
-        self.lag = 0
         self.events = 0
         self.replayed = 0
         self.duplicates = 0
@@ -61,12 +40,19 @@ class Reader:
         self.gaps = 0
         self.last_gap: str | None = None
 
+    @property
+    def applied(self) -> Position:
+        """The newest record applied."""
+        return self._tail.position
+
+    @property
+    def lag(self) -> int:
+        """Records known to be in the log and not applied yet."""
+        return self._tail.lag
+
     def position_to_keep(self) -> Checkpoint | None:
         """What a checkpoint written now would say; None before the stream is attached."""
-        if not self._stream.attached:
-            return None
-        epoch, offset = self.applied
-        return Checkpoint(epoch, offset, self._anchor_id, self._marks.dump())
+        return self._tail.checkpoint() if self._stream.attached else None
 
     async def run(self) -> None:
         """Follow the log until something fails; called again after that."""
@@ -80,35 +66,23 @@ class Reader:
             await self._follow()
 
     async def _follow(self) -> None:
-        stream = self._stream
-        wait = self._proved_at + stream.options.proof_seconds - stream.clock.monotonic()
+        wait = self._tail.proof_due_in
         if wait <= 0:
             await self._prove()
-            stream.link.clear("reader")
+            self._stream.link.clear("reader")
             return
-        records = await self._read(Position(self.applied.epoch, self.applied.offset + 1), wait)
-        self._apply_all(records)
-        self.lag = max(0, self.lag - len(records))
+        self._apply_all(await self._tail.next(wait))
         # a backlog arrives without a wait; whoever else runs in this loop gets a turn between its chunks
         await asyncio.sleep(0)
-
-    async def _bounds(self) -> Bounds:
-        stream = self._stream
-        return await stream.link.bounded(stream.log.bounds(), stream.options.call_timeout_seconds)
-
-    async def _read(self, start: Position, wait: float = 0.0, limit: int = _READ_LIMIT) -> list[Record]:
-        stream = self._stream
-        call = stream.log.read(start, limit, wait)
-        return list(await stream.link.bounded(call, wait + stream.options.call_timeout_seconds))
 
     # -- finding one's place ---------------------------------------------------------------------------------
 
     async def _anchor(self) -> None:
         """Replay the recent log, and what was missed since the checkpoint, then attach."""
-        stream = self._stream
-        bounds = await self._bounds()
+        stream, tail = self._stream, self._tail
+        bounds = await tail.bounds()
         kept = self.checkpoint
-        if kept is not None and await self._lost(bounds, Position(kept.epoch, kept.offset), kept.record_id):
+        if kept is not None and await tail.lost(bounds, Position(kept.epoch, kept.offset), kept.record_id):
             self._count_gap("the log was trimmed or replaced since the checkpoint")
             self.checkpoint = kept = None
         # an own acknowledged record proves that this head is the log's and not the past of a deposed leader
@@ -117,13 +91,11 @@ class Reader:
         since = kept.offset if kept else started.offset
         if kept and kept.offset + 1 >= bounds.first:
             begin = min(begin, kept.offset + 1)
-        self._marks.load(kept.marks if kept else {})
-        self._anchored_at = stream.clock.monotonic()
-        self.applied = Position(bounds.epoch, begin - 1)
-        self._anchor_id = ""
+        tail.marks.load(kept.marks if kept else {})
+        tail.stand(Position(bounds.epoch, begin - 1), "")
         stream.listener.replaying(self.applied)
         while self.applied < started:
-            records = await self._read(Position(bounds.epoch, self.applied.offset + 1))
+            records = await tail.next(0.0)
             if not records:
                 # perhaps for good, with what this instance had said
                 stream.started = stream.publish(InstanceStarted(stream.instance))
@@ -144,57 +116,23 @@ class Reader:
         return position
 
     async def _prove(self) -> None:
-        """Ask for epoch and head, and expect the last applied record where it was; else reset."""
-        stream = self._stream
-        asked_at = stream.clock.monotonic()
+        """Expect the last applied record where it was, and the last acknowledged one; else reset."""
+        writer = self._stream.writer
         # read before asking: what is acknowledged later may lie past the head that is answered
-        acknowledged, acknowledged_id = stream.writer.acknowledged, stream.writer.acknowledged_id
-        try:
-            bounds = await self._bounds()
-        except PositionLost:
-            # it vanished under a live connection; opening creates it again, with a new epoch
-            await stream.link.bounded(stream.log.open(), stream.options.call_timeout_seconds)
-            bounds = await self._bounds()
-        loss = await self._lost(bounds, self.applied, self._anchor_id)
-        if loss is None and acknowledged > self.applied:
-            loss = await self._lost(bounds, acknowledged, acknowledged_id)
-        if loss is None:
-            self.lag = bounds.last - self.applied.offset
-        else:
+        bounds, loss = await self._tail.prove((writer.acknowledged, writer.acknowledged_id))
+        if loss is not None:
             await self._gap(loss, bounds)
-        self._proved_at = asked_at
-
-    async def _lost(self, bounds: Bounds, position: Position, record_id: str) -> Loss | None:
-        """How the log fails to hold everything from `position` on; None where it does hold it."""
-        if bounds.epoch != position.epoch:
-            return Loss.EPOCH
-        if bounds.last < position.offset:
-            return Loss.TAIL
-        if bounds.last == position.offset and position.offset < bounds.first:
-            return None
-        if position.offset < bounds.first:
-            return None if position.offset == 0 and bounds.first == 1 else Loss.TRIMMED
-        if not record_id:
-            return None
-        try:
-            records = await self._read(position, limit=1)
-        except PositionLost:
-            return Loss.TRIMMED
-        return None if records and records[0].id == record_id else Loss.REUSED
 
     async def _gap(self, loss: Loss, bounds: Bounds) -> None:
         """Nothing can be proved about what was missed: say so, and go on from the head."""
-        stream = self._stream
+        stream, tail = self._stream, self._tail
         if loss in (Loss.TAIL, Loss.REUSED) or bounds.epoch < self.applied.epoch:
             # acknowledged records are gone: a new epoch tells every other reader
-            await stream.link.bounded(stream.log.renew(self.applied.epoch), stream.options.call_timeout_seconds)
-            bounds = await self._bounds()
-        head = await self._read(bounds.head, limit=1) if bounds.first <= bounds.last else []
-        self.applied = bounds.head
-        self._anchor_id = head[0].id if head else ""
-        self._anchored_at = stream.clock.monotonic()
-        self._marks.load({})
-        self.lag = 0
+            await bounded(stream.log.renew(self.applied.epoch), stream.options.call_timeout_seconds)
+            bounds = await tail.bounds()
+        record_id = await tail.id_at(bounds)
+        tail.stand(bounds.head, record_id)
+        tail.marks.load({})
         self._count_gap(loss.value)
         stream.listener.reset(bounds.head, loss.value)
         stream.restamp(bounds.head)
@@ -208,26 +146,21 @@ class Reader:
 
     def _apply_all(self, records: list[Record]) -> None:
         for record in records:
-            expected = Position(self.applied.epoch, self.applied.offset + 1)
-            if record.position != expected:
-                raise PositionLost(f"expected {expected}, and the log gave {record.position}")
-            self.applied, self._anchor_id = record.position, record.id
+            self._tail.take(record)
             self._apply(record)
             if self._stream.attached:
                 self._stream.advance(record.position)
 
     def _apply(self, record: Record) -> None:
-        try:
-            frame = open_frame(record.data)
-        except DecodeError as error:
-            self.undecodable += 1
-            self._distrust(record.position, f"a record that cannot be decoded: {error}")
+        opened = self._tail.open(record)
+        if opened is None:
             return
-        grace = _HEARTBEATS_TO_MEET_EVERYBODY * self._stream.options.heartbeat_seconds
-        strangers = self._stream.clock.monotonic() < self._anchored_at + grace
-        verdict = self._marks.judge(frame, strangers=strangers)
-        mark = self._marks.get(frame.origin)
-        self._marks.mark(frame.origin, frame.last)
+        if isinstance(opened, DecodeError):
+            self.undecodable += 1
+            self._distrust(record.position, f"a record that cannot be decoded: {opened}")
+            return
+        frame, verdict, mark = opened
+        self._tail.marks.mark(frame.origin, frame.last)
         if verdict is Verdict.DUPLICATE:
             if not self._relearning(record.position):
                 self.duplicates += 1

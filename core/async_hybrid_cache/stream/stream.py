@@ -6,19 +6,22 @@ import asyncio
 import contextlib
 import logging
 import random
-from typing import Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from async_hybrid_cache_codecs.events import Event, InstanceStarted, InstanceStopped
 
-from ..bus import InvalidationBus
-from ..checkpoint import Checkpoint
 from ..clock import Clock
 from ..errors import LogUnavailable
 from ..positions import ORIGIN, Position
+from .keeper import Keeper
 from .outbox import Outbox, Pending
 from .reader import Reader
-from .supervisor import Link, supervise
+from .supervisor import Link, Tasks, supervise
 from .writer import Writer
+
+if TYPE_CHECKING:
+    from ..bus import InvalidationBus
 
 __all__ = ["InvalidationStream", "StreamListener"]
 
@@ -55,6 +58,7 @@ class InvalidationStream:
     def __init__(self, bus: InvalidationBus, listener: StreamListener, clock: Clock, rng: random.Random) -> None:
         self.log = bus.new_log()
         self.options = options = bus.stream_options
+        self.subscriptions = bus.subscriptions
         self.listener = listener
         self.clock = clock
         self.rng = rng
@@ -64,12 +68,9 @@ class InvalidationStream:
         self.stamp: Position = ORIGIN
         """The position up to which a load that begins now is known to see every change."""
         self.attached = False
-        self.link = Link(self)
-        self.reader = Reader(self)
-        self.writer = Writer(self)
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._owner = f"{rng.getrandbits(64):016x}"
+        self._begin()
         self._attached = asyncio.Event()
-        self._saved: Position | None = None
 
     def publish(self, event: Event) -> Pending:
         """Queue `event` for the log. Never waits and never fails; the writer sends it as soon as it can."""
@@ -82,13 +83,15 @@ class InvalidationStream:
         self.instance = self.options.instance_id or f"{self.rng.getrandbits(48):012x}"
         self.origin = f"{self.instance}-{self.rng.getrandbits(64):016x}"
         self._attached = asyncio.Event()
-        self.reader.checkpoint = await self._open_checkpoints()
+        if self.keeper:
+            self.reader.checkpoint = await self.keeper.open(self.instance)
         self.writer.begin()
         self.started = self.outbox.add_first(InstanceStarted(self.instance))
         failed: asyncio.Future[Any] = self.link.expect_failure()
         for name, session in (("reader", self.reader.run), ("writer", self.writer.run)):
-            self._tasks.append(asyncio.create_task(supervise(self, name, session), name=f"async-hybrid-cache {name}"))
-        self._tasks.append(asyncio.create_task(self._keep_checkpoints(), name="async-hybrid-cache checkpoints"))
+            self.tasks.start(name, partial(supervise, self.link, name, session))
+        if self.keeper:
+            self.tasks.start("checkpoint", partial(self._keep_checkpoints, self.keeper))
         waiting: asyncio.Future[Any] = asyncio.ensure_future(self._attached.wait())
         try:
             await asyncio.wait({waiting, failed}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -103,10 +106,7 @@ class InvalidationStream:
         if self.attached and self.link.down_since is None:
             goodbye = self.publish(InstanceStopped(self.instance))
             await goodbye.wait(timeout / 2)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await asyncio.gather(*self.tasks.cancel(), return_exceptions=True)
         if left := len(self.outbox):
             logger.warning(
                 "stopped with %d invalidations unsent; other instances keep those entries until their TTL",
@@ -114,9 +114,8 @@ class InvalidationStream:
             )
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout / 2):
-                await self._save_checkpoint()
-                if self.options.checkpoints:
-                    await self.options.checkpoints.close()
+                if self.keeper:
+                    await self.keeper.close(self.reader.position_to_keep())
         await self.link.close(timeout / 2)
         self.detach()
 
@@ -124,12 +123,9 @@ class InvalidationStream:
         """Forget everything that is bound to an event loop; what waits in the outbox is kept."""
         self.attached = False
         self.stamp = ORIGIN
-        self._tasks.clear()
+        self.tasks.cancel()
         self.outbox.unseal()
-        self.link = Link(self)
-        self.reader = Reader(self)
-        self.writer = Writer(self)
-        self._saved = None
+        self._begin()
 
     def advance(self, position: Position) -> None:
         """Applied or acknowledged up to `position`; called after its effects are in place."""
@@ -147,30 +143,24 @@ class InvalidationStream:
         self.listener.attach(position)
         self._attached.set()
 
-    async def _open_checkpoints(self) -> Checkpoint | None:
-        if self.options.checkpoints is None:
-            return None
-        try:
-            return await self.options.checkpoints.open(self.instance)
-        except Exception as error:
-            logger.warning("no checkpoint can be kept for %s: %s", self.instance, error)
-            return None
+    def _begin(self) -> None:
+        options = self.options
+        self.link = Link(self.log, options, self.clock, self.rng, label="invalidation", on_trouble=self._in_trouble)
+        self.tasks = Tasks(self.link, options.retry_max_seconds)
+        self.reader = Reader(self)
+        self.writer = Writer(self)
+        self.keeper = Keeper(options.checkpoints, options, self.clock, self._owner) if options.checkpoints else None
 
-    async def _keep_checkpoints(self) -> None:
+    def _in_trouble(self, name: str) -> None:
+        if name == "writer":
+            self.outbox.away()
+
+    async def _keep_checkpoints(self, keeper: Keeper) -> None:
         while True:
-            await asyncio.sleep(self.options.checkpoint_seconds)
+            await asyncio.sleep(keeper.interval)
             try:
-                await self._save_checkpoint()
+                await keeper.keep(self.instance, self.reader.position_to_keep())
             except Exception as error:
                 self.link.note("checkpoint", error)
             else:
                 self.link.clear("checkpoint")
-
-    async def _save_checkpoint(self) -> None:
-        checkpoint = self.reader.position_to_keep()
-        if self.options.checkpoints is None or checkpoint is None:
-            return
-        position = Position(checkpoint.epoch, checkpoint.offset)
-        if position != self._saved:
-            await self.options.checkpoints.save(checkpoint)
-            self._saved = position

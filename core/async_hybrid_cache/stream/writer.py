@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from async_hybrid_cache_codecs.events import InstanceSeen
 from async_hybrid_cache_codecs.frames import SealedFrame
 
+from ..bounded import bounded
 from ..positions import ORIGIN, Position
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Writer:
     async def run(self) -> None:
         """Append frames until something fails; called again after that."""
         stream = self._stream
-        epoch = (await stream.link.bounded(stream.log.bounds(), stream.options.call_timeout_seconds)).epoch
+        epoch = (await bounded(stream.log.bounds(), stream.options.call_timeout_seconds)).epoch
         while True:
             # cleared before looking, so that what is added while an append is under way is not slept through
             self._wake.clear()
@@ -53,9 +54,7 @@ class Writer:
 
     async def _append(self, frame: SealedFrame) -> Position:
         stream = self._stream
-        position = await stream.link.bounded(
-            stream.log.append(frame.data, frame.id), stream.options.append_timeout_seconds
-        )
+        position = await bounded(stream.log.append(frame.data, frame.id), stream.options.append_timeout_seconds)
         # an acknowledgement does what the echo would do, at once, and before the stamp of new loads moves on
         if stream.attached:
             for event in frame.events:

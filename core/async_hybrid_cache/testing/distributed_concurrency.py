@@ -9,7 +9,7 @@ import pytest
 
 from async_hybrid_cache.distributed import Hit, Miss
 from async_hybrid_cache.testing.distributed_contract import STAMP, data_of, get, put
-from async_hybrid_cache.testing.log_cancellation import cancelled_somewhere
+from async_hybrid_cache.testing.waiting import cancelled_somewhere
 from async_hybrid_cache.testing.worlds import DistributedWorld, scenario
 
 __all__ = ["DistributedConcurrencyContract"]

@@ -88,6 +88,7 @@ class DistributedContract:
     async def test_a_change_voids_the_lease(self, world: DistributedWorld, cause: str) -> None:
         l2, other = await world.opened(), await world.opened()
         token = await token_for(l2, "key")
+        newer: str | None = None
         match cause:
             case "delete":
                 await other.delete("scope", ["key"])
@@ -98,7 +99,7 @@ class DistributedContract:
             case _:
                 newer = await other.lease("scope", "key", lease_seconds=30)
         assert not await fill(l2, "key", token, b"old")
-        if cause == "lease":
+        if newer is not None:
             assert await get(l2, "key") == Miss(None)
             assert await fill(l2, "key", newer, b"new")
             assert await data_of(l2, "key") == b"new"

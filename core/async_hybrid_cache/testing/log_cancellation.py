@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine
-from typing import Any
 
 import pytest
 
 from async_hybrid_cache.positions import Position, Record
-from async_hybrid_cache.testing.log_contract import read_all
-from async_hybrid_cache.testing.worlds import LogWorld, scenario
+from async_hybrid_cache.testing.log_calls import ids_of, read_all
+from async_hybrid_cache.testing.log_world import LogWorld
+from async_hybrid_cache.testing.waiting import cancelled_somewhere
+from async_hybrid_cache.testing.worlds import scenario
 
-__all__ = ["LogCancellationContract", "cancelled_somewhere"]
+__all__ = ["LogCancellation"]
 
 CALLS = 150
 seeds = pytest.mark.parametrize("seed", [1, 2, 3])
 
 
-async def cancelled_somewhere(call: Coroutine[Any, Any, Any], rng: random.Random) -> Any:
-    """Cancel `call` after a random number of turns or microseconds; its result where it was quicker."""
-    task = asyncio.create_task(call)
-    if rng.random() < 0.5:
-        for _ in range(rng.randrange(12)):
-            await asyncio.sleep(0)
-    else:
-        await asyncio.sleep(rng.random() * 0.002)
-    task.cancel()
-    try:
-        return await task
-    except asyncio.CancelledError:
-        return None
-
-
-class LogCancellationContract:
+class LogCancellation:
     """Cancelled calls leave the log usable, contiguous and truthful.
 
     The log is opened again after each, as the stream does after a call that it gave up.
@@ -68,7 +53,7 @@ class LogCancellationContract:
             if await cancelled_somewhere(log.append(b"data", f"id-{number}"), rng) is None:
                 await log.open()
                 await log.append(b"data", f"id-{number}")
-        assert [record.id for record in await read_all(log)] == [f"id-{number}" for number in range(CALLS)]
+        assert ids_of(await read_all(log)) == [f"id-{number}" for number in range(CALLS)]
 
     @seeds
     @scenario
@@ -88,7 +73,7 @@ class LogCancellationContract:
                 records = await log.read(start, 10, 5)
             seen += records
         assert cancelled, "nothing was cancelled in time"
-        assert [record.id for record in seen] == [f"id-{number}" for number in range(CALLS)]
+        assert ids_of(seen) == [f"id-{number}" for number in range(CALLS)]
 
     @seeds
     @scenario
@@ -100,3 +85,19 @@ class LogCancellationContract:
             await cancelled_somewhere(log.open(), rng)
         await log.open()
         assert list(await log.read(position, 10, 0)) == [Record(position, "kept", b"")]
+
+    @seeds
+    @scenario
+    async def test_cancelled_renews(self, world: LogWorld, seed: int) -> None:
+        rng = random.Random(seed)
+        log, other = await world.opened(), await world.opened()
+        epoch = (await log.bounds()).epoch
+        for number in range(CALLS // 10):
+            await cancelled_somewhere(log.renew(epoch), rng)
+            await log.open()
+            await log.renew(epoch)
+            position = await log.append(b"data", f"id-{number}")
+            assert position.epoch > epoch
+            epoch = position.epoch
+            await other.open()
+            assert ids_of(await read_all(other)) == [f"id-{number}"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+import random
+from collections.abc import Awaitable, Callable, Coroutine
 from time import monotonic
 from typing import Any, TypeVar, overload
 
-__all__ = ["eventually"]
+__all__ = ["cancelled_somewhere", "eventually"]
 
 T = TypeVar("T")
 
@@ -43,3 +44,18 @@ async def eventually(
         if monotonic() > deadline:
             raise AssertionError(f"{message or 'it did not happen'} within {timeout} s; at last: {result!r}")
         await asyncio.sleep(poll_seconds)
+
+
+async def cancelled_somewhere(call: Coroutine[Any, Any, Any], rng: random.Random) -> Any:
+    """Cancel `call` after a random number of turns or microseconds; its result where it was quicker."""
+    task = asyncio.create_task(call)
+    if rng.random() < 0.5:
+        for _ in range(rng.randrange(12)):
+            await asyncio.sleep(0)
+    else:
+        await asyncio.sleep(rng.random() * 0.002)
+    task.cancel()
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return None

@@ -8,17 +8,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
+from async_hybrid_cache.checkpoint import CheckpointStore
 from async_hybrid_cache.distributed import DistributedCache
 from async_hybrid_cache.log import EventLog
 
-__all__ = ["DistributedWorld", "LogWorld", "World", "scenario"]
+__all__ = ["CheckpointWorld", "DistributedWorld", "World", "scenario"]
 
-H = TypeVar("H", EventLog, DistributedCache)
+H = TypeVar("H", EventLog, DistributedCache, CheckpointStore)
 TEST_SECONDS = 60
 
 
 class World(ABC, Generic[H]):
-    """One isolated log or L2. Every handle is closed when the world is left, in the loop that leaves it."""
+    """One isolated log, L2 or set of checkpoints.
+
+    Every handle is closed when the world is left, in the loop that leaves it.
+    """
 
     def __init__(self) -> None:
         self.handles: list[H] = []
@@ -47,15 +51,8 @@ class World(ABC, Generic[H]):
             await handle.close()
 
 
-class LogWorld(World[EventLog]):
-    """One isolated log."""
-
-    retention_records = 100_000
-    """What handles made from now on are told to keep."""
-
-    async def delete(self) -> None:
-        """Delete the log behind the back of every handle."""
-        raise NotImplementedError
+class CheckpointWorld(World[CheckpointStore]):
+    """One isolated set of checkpoints."""
 
 
 class DistributedWorld(World[DistributedCache]):

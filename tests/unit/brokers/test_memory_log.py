@@ -10,6 +10,7 @@ import pytest
 from async_hybrid_cache.errors import ConfigurationError, LogUnavailable, PositionLost
 from async_hybrid_cache.positions import Position
 from async_hybrid_cache_brokers.memory import BROKER, MemoryInvalidationBus, MemoryLog
+from async_hybrid_cache_brokers.memory import log as log_module
 
 
 def opened(test: Callable[[MemoryLog], Awaitable[None]], **options: int) -> None:
@@ -167,3 +168,38 @@ def test_urls() -> None:
 def test_retention_is_checked_at_once() -> None:
     with pytest.raises(ConfigurationError, match="retention_records"):
         MemoryLog(retention_records=0)
+
+
+def test_a_deleted_name_is_free_and_lost_to_whoever_holds_it() -> None:
+    name, bystander = secrets.token_hex(4), secrets.token_hex(4)
+
+    async def main() -> None:
+        log, other = MemoryLog(name), MemoryLog(bystander)
+        await log.open()
+        await other.open()
+        position = await log.append(b"old", "a")
+        reading = asyncio.create_task(log.read(position._replace(offset=2), 1, 30))
+        await asyncio.sleep(0)
+        MemoryLog.delete(name)
+        MemoryLog.delete(name)
+        with pytest.raises(PositionLost):
+            await reading
+        for call in (log.append(b"", "b"), log.bounds(), log.read(position, 1, 0), log.renew(position.epoch)):
+            with pytest.raises(PositionLost):
+                await call
+        assert (await other.append(b"", "a")).offset == 1
+        fresh = MemoryLog(name)
+        await fresh.open()
+        await log.open()
+        assert await fresh.append(b"new", "a") == Position((await log.bounds()).epoch, 1)
+        assert (await log.bounds()).epoch > position.epoch
+
+    asyncio.run(main())
+
+
+def test_a_name_that_was_never_opened_is_not_kept() -> None:
+    name = secrets.token_hex(4)
+    for _ in range(3):
+        MemoryLog(name)
+    assert name not in log_module._named
+    MemoryLog.delete(name)

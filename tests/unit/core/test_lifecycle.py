@@ -31,7 +31,7 @@ async def load() -> int:
 
 def test_before_start_it_serves_from_l1_and_the_loader() -> None:
     async def scenario() -> None:
-        cache = AsyncHybridCache(invalidation_bus=InvalidationBus(MemoryLog()))
+        cache = AsyncHybridCache(invalidation_bus=InvalidationBus(MemoryLog))
         assert await cache.get_or_set("k", load) == 1
         assert await cache.get("k") == 1
         receipt = await cache.set("k", 2)
@@ -50,7 +50,7 @@ def test_changes_made_before_start_are_announced_after_it() -> None:
     async def scenario() -> None:
         log = MemoryLog("before-start")
         early = AsyncHybridCache(invalidation_bus=InvalidationBus(lambda: log))
-        async with AsyncHybridCache(invalidation_bus=InvalidationBus(MemoryLog("before-start"))) as other:
+        async with AsyncHybridCache(invalidation_bus=InvalidationBus(lambda: MemoryLog("before-start"))) as other:
             await other.set("k", 1)
             assert (await early.remove("k")).queued
             assert await other.get("k") == 1

@@ -63,3 +63,16 @@ def test_a_checkpoint_restores_them() -> None:
     restored.mark("stale", 1)
     restored.load(marks.dump())
     assert restored.dump() == {"a": 7}
+
+
+def test_a_hole_that_is_known_of_is_forgiven_once_for_each_origin() -> None:
+    marks = Marks()
+    marks.mark("a", 5)
+    marks.mark("b", 5)
+    marks.forgive()
+    assert marks.judge(frame(4, 5, "a"), strangers=False) is Verdict.DUPLICATE
+    assert marks.judge(frame(9, 9, "a"), strangers=False) is Verdict.NEXT
+    marks.mark("a", 9)
+    assert marks.judge(frame(12, 12, "a"), strangers=False) is Verdict.HOLE
+    assert marks.judge(frame(12, 12, "b"), strangers=False) is Verdict.NEXT
+    assert marks.judge(frame(12, 12, "c"), strangers=False) is Verdict.HOLE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -145,16 +146,15 @@ def test_a_restart_resumes_at_its_checkpoint_and_counts_what_it_replayed(tmp_pat
 
 def test_a_killed_instance_resumes_at_its_last_checkpoint(tmp_path: Path) -> None:
     async def scenario() -> None:
-        options = {"instance_id": "worker", "replay_records": 0, "checkpoint_seconds": 0.02}
+        options = {"instance_id": "worker", "replay_records": 0, "checkpoint_seconds": 0.02, "lease_seconds": 0.2}
         async with Instance(ScriptedLog("killed")) as other:
             first = Instance(ScriptedLog("killed"), checkpoints=FileCheckpointStore(tmp_path), **options)
             await first.stream.start(5.0)
             position = await other.publish(removed("before"))
-            await eventually(lambda: first.stream._saved is not None and first.stream._saved >= position)
+            assert first.stream.keeper is not None
+            await eventually(lambda: first.stream.keeper.saved and first.stream.keeper.saved.offset >= position.offset)
             # as a kill would: nothing is said and nothing is written
-            for task in first.stream._tasks:
-                task.cancel()
-            await first.stream.options.checkpoints.close()  # type: ignore[union-attr]
+            first.stream.tasks.cancel()
             await other.publish(removed("missed"))
             async with Instance(ScriptedLog("killed"), checkpoints=FileCheckpointStore(tmp_path), **options) as second:
                 assert second.changes() == [removed("missed")]
@@ -211,18 +211,49 @@ def test_an_aged_out_checkpoint_at_the_very_end_is_intact(tmp_path: Path) -> Non
 
 def test_checkpoints_that_cannot_be_kept_stop_nothing(tmp_path: Path) -> None:
     async def scenario() -> None:
-        store = FileCheckpointStore(tmp_path / "folder")
+        folder = tmp_path / "folder"
+        store = FileCheckpointStore(folder)
         async with Instance(ScriptedLog(), instance_id="w", checkpoints=store, checkpoint_seconds=0.01) as one:
-            await eventually(lambda: (tmp_path / "folder" / "w.0.checkpoint").exists())
-            for file in (tmp_path / "folder").iterdir():
-                file.unlink()
-            (tmp_path / "folder").rmdir()
+            await eventually(lambda: len(list(folder.glob("*.checkpoint"))) == 2)
+            shutil.rmtree(folder)
+            folder.write_text("in the way")
             await one.publish(removed(1))
             await eventually(lambda: "checkpoint" in one.stream.link.troubles)
             await one.publish(removed(2))
             assert one.stream.link.down_since is None
-            (tmp_path / "folder").mkdir()
+            folder.unlink()
             await one.publish(removed(3))
             await eventually(lambda: "checkpoint" not in one.stream.link.troubles)
+
+    asyncio.run(scenario())
+
+
+def test_checkpoints_that_are_away_at_the_start_hold_up_nothing(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        folder = tmp_path / "folder"
+        folder.write_text("in the way")
+        options = {"instance_id": "w", "checkpoints": FileCheckpointStore(folder), "checkpoint_seconds": 0.01}
+        async with Instance(ScriptedLog("away-at-start"), **options) as one:
+            assert one.attached
+            await eventually(lambda: "checkpoint" in one.stream.link.troubles)
+            folder.unlink()
+            await eventually(lambda: "checkpoint" not in one.stream.link.troubles)
+        async with Instance(ScriptedLog("away-at-start"), **options) as two:
+            assert two.stream.reader.checkpoint is not None
+
+    asyncio.run(scenario())
+
+
+def test_an_ended_task_is_a_trouble_and_begun_again() -> None:
+    async def scenario() -> None:
+        async with Instance(ScriptedLog("ended-task")) as one, Instance(ScriptedLog("ended-task")) as two:
+            for task in asyncio.all_tasks():
+                if task.get_name() == "async-hybrid-cache reader":
+                    task.cancel()
+            await eventually(lambda: "reader" in two.stream.link.troubles)
+            assert "ended by somebody else" in str(two.stream.link.troubles["reader"][1])
+            await one.publish(removed(1))
+            await two.hears(removed(1))
+            assert two.stream.link.troubles == {}
 
     asyncio.run(scenario())

@@ -114,7 +114,7 @@ def test_an_undecodable_record_is_a_gap_and_reading_goes_on() -> None:
     async def scenario() -> None:
         log = ScriptedLog()
         async with Instance(log) as one:
-            for data in (b"", b"\xc1", b"junk", pack({"v": 99}), pack([])):
+            for data in (b"\x00", b"\xc1", b"junk", pack({"v": 99}), pack([])):
                 log.forge(data, f"junk-{data!r}")
             await one.caught_up()
             assert one.stream.reader.undecodable == 5
@@ -261,7 +261,7 @@ def test_backoff_is_capped_and_jittered() -> None:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(asyncio, "sleep", no_sleep)
-            task = asyncio.create_task(supervise(one.stream, "reader", nothing))
+            task = asyncio.create_task(supervise(one.stream.link, "reader", nothing))
             while len(waits) < 200:
                 await sleep(0)
             task.cancel()

@@ -1,0 +1,111 @@
+"""Subscribers killed at random moments, whose handlers commit the position with their effects: each event once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg  # type: ignore[import-untyped]
+
+from async_hybrid_cache.testing.waiting import eventually
+from tests.e2e.subscriber import Settings
+from tests.e2e.subscribers import Subscriber, publisher
+from tests.servers.server import Server
+
+KILLS = 50
+EVENTS_PER_LIFE = 12
+LONGEST_LIFE_SECONDS = 0.08
+STEP_SECONDS = 0.006
+
+Effects = Callable[[], Awaitable[list[tuple[str, str]]]]
+
+
+def settings_of(tmp_path: Path, checkpoints: str, effects: str) -> Settings:
+    return Settings(
+        bus=f"sqlite:///{tmp_path}/log.db",
+        namespace=f"test_{uuid.uuid4().hex[:12]}",
+        checkpoints=checkpoints,
+        instance_id="worker",
+        per="fleet",
+        heard=str(tmp_path / "heard"),
+        effects=effects,
+        pause=STEP_SECONDS,
+    )
+
+
+async def killed_again_and_again(settings: Settings, effects: Effects) -> None:
+    """Kill it `KILLS` times; then every event has had its effect once, and in order."""
+    rng = random.Random(4)
+    keys: list[str] = []
+    in_the_middle = 0
+    async with publisher(settings) as cache:
+        async with Subscriber(settings):
+            pass  # it has its place in the log
+        for life in range(KILLS):
+            fresh = [f"{life}-{number}" for number in range(EVENTS_PER_LIFE)]
+            keys += fresh
+            for key in fresh:
+                await cache.remove(key)
+            settings.seed = life
+            async with Subscriber(settings) as subscriber:
+                before = len(await effects())
+                await asyncio.sleep(rng.uniform(0, LONGEST_LIFE_SECONDS))
+                await subscriber.kill()
+                in_the_middle += before < len(await effects()) < before + EVENTS_PER_LIFE
+        async with Subscriber(settings):
+
+            async def all_of_them() -> bool:
+                return len(await effects()) >= len(keys)
+
+            await eventually(all_of_them, timeout=30.0, poll_seconds=0.05)
+            await cache.remove("the end")
+
+            async def the_end() -> bool:
+                return any(key == "the end" for _, key in await effects())
+
+            await eventually(the_end)
+    found = await effects()
+    assert Counter(key for _, key in found) == Counter([*keys, "the end"])
+    assert len({id for id, _ in found}) == len(found)
+    # most kills came in the middle of the work
+    assert in_the_middle > KILLS / 4
+
+
+def test_each_event_has_its_effect_once_in_sqlite(tmp_path: Path) -> None:
+    database = tmp_path / "app.db"
+    with sqlite3.connect(database) as connection:
+        connection.execute("CREATE TABLE effects (id TEXT NOT NULL, key TEXT NOT NULL)")
+    connection.close()
+
+    async def effects() -> list[tuple[str, str]]:
+        connection = sqlite3.connect(database)
+        try:
+            return connection.execute("SELECT id, key FROM effects ORDER BY rowid").fetchall()
+        finally:
+            connection.close()
+
+    settings = settings_of(tmp_path, f"sqlite:///{database}", str(database))
+    settings.namespace = "ahc"
+    asyncio.run(killed_again_and_again(settings, effects))
+
+
+def test_each_event_has_its_effect_once_in_postgresql(tmp_path: Path, postgres: Server) -> None:
+    async def main() -> None:
+        connection = await asyncpg.connect(postgres.url)
+        try:
+            await connection.execute("DROP TABLE IF EXISTS effects")
+            await connection.execute("CREATE TABLE effects (id text NOT NULL, key text NOT NULL)")
+
+            async def effects() -> list[tuple[str, str]]:
+                return [(row["id"], row["key"]) for row in await connection.fetch("SELECT id, key FROM effects")]
+
+            await killed_again_and_again(settings_of(tmp_path, postgres.url, postgres.url), effects)
+        finally:
+            await connection.close()
+
+    asyncio.run(main())
