@@ -16,9 +16,18 @@ from typing import Any, NamedTuple
 import msgspec
 
 import async_hybrid_cache
-from async_hybrid_cache import AsyncHybridCache, CacheOptions, CacheStats, Health, StreamOptions
+from async_hybrid_cache import (
+    AsyncHybridCache,
+    CacheOptions,
+    CacheStats,
+    Health,
+    InvalidationPublisher,
+    StreamOptions,
+)
+from async_hybrid_cache.config import Configuration
+from async_hybrid_cache.config.keys import SECTIONS, VARIABLES, wanted
 from async_hybrid_cache.options import EffectiveOptions
-from async_hybrid_cache.stats import DistributedStats, ScopeStats, StreamStats
+from async_hybrid_cache.stats import DistributedStats, ScopeStats, StreamStats, SubscriptionStats
 
 DOCS = Path(__file__).parent
 PAGES = sorted(DOCS.glob("*.md"))
@@ -56,11 +65,23 @@ def options(documented: type, defaults: dict[str, Any]) -> str:
     _complete(documented, [row.name for row in found], list(defaults))
     lines = ["| option | default | meaning |", "|---|---|---|"]
     for row in found:
-        default = _shown(defaults[row.name])
-        told = row.default.strip("`").replace(" ", "_")
-        if told and told != default and not (told == "random" and default == "None"):
-            raise SystemExit(f"{documented.__name__}.{row.name}: the docstring says {told}, the code {default}")
-        lines.append(f"| `{row.name}` | {'random' if told == 'random' else f'`{default}`'} | {_cell(row.meaning)} |")
+        default = _default(documented, row, defaults[row.name])
+        lines.append(f"| `{row.name}` | {default} | {_cell(row.meaning)} |")
+    return "\n".join(lines)
+
+
+def keys(section: str, documented: type, defaults: dict[str, Any]) -> str:
+    """A table of the keys of a configuration, with the variables of the environment."""
+    found = {row.name: row for row in rows(documented)}
+    types = SECTIONS[section]
+    _complete(documented, list(found), list(types))
+    variables = {path: name for name, path in VARIABLES.items()}
+    lines = ["| key | variable | value | default | meaning |", "|---|---|---|---|---|"]
+    for name, row in found.items():
+        path = (section, name) if section else (name,)
+        variable = f"`{variables[path]}`" if path in variables else "in code only"
+        default = _default(documented, row, defaults[name])
+        lines.append(f"| `{'.'.join(path)}` | {variable} | {wanted(types[name])} | {default} | {_cell(row.meaning)} |")
     return "\n".join(lines)
 
 
@@ -85,6 +106,26 @@ def _parameters(call: Callable[..., Any]) -> dict[str, Any]:
     return {p.name: p.default for p in inspect.signature(call).parameters.values() if p.name != "self"}
 
 
+def _default(documented: type, row: Row, actual: Any) -> str:
+    """The default of the code, if the docstring says the same."""
+    if actual is inspect.Parameter.empty:
+        return "required"
+    shown = _shown(actual)
+    told = row.default.strip("`").replace(" ", "_")
+    if told == "random" and actual is None:
+        return told
+    if told and told != shown.strip("'"):
+        raise SystemExit(f"{documented.__name__}.{row.name}: the docstring says {told}, the code {shown}")
+    return f"`{shown}`"
+
+
+def _top_defaults() -> dict[str, Any]:
+    of_cache = _parameters(AsyncHybridCache)
+    of_url = _parameters(AsyncHybridCache.from_url)
+    given = {"bus": None, "l2": None, "namespace": of_url["namespace"]}
+    return {name: given[name] if name in given else of_cache[name] for name in SECTIONS[""]}
+
+
 def _complete(documented: type, told: list[str], actual: list[str]) -> None:
     if wrong := set(told) ^ set(actual):
         raise SystemExit(f"the docstring of {documented.__name__} and its code differ in {', '.join(sorted(wrong))}")
@@ -100,11 +141,24 @@ def _cell(text: str) -> str:
     return f"{text[0].upper()}{text[1:].removesuffix('.')}".replace("|", "\\|")
 
 
-_STRUCTS: tuple[type[msgspec.Struct], ...] = (CacheStats, ScopeStats, DistributedStats, StreamStats, Health)
+_STRUCTS: tuple[type[msgspec.Struct], ...] = (
+    CacheStats,
+    ScopeStats,
+    DistributedStats,
+    StreamStats,
+    SubscriptionStats,
+    Health,
+)
+_OPTIONS = msgspec.structs.asdict(EffectiveOptions())
 _SECTIONS: dict[str, Callable[[], str]] = {
-    "CacheOptions": partial(options, CacheOptions, msgspec.structs.asdict(EffectiveOptions())),
-    "StreamOptions": partial(options, StreamOptions, _parameters(StreamOptions)),
-    "AsyncHybridCache": partial(options, AsyncHybridCache, _parameters(AsyncHybridCache)),
+    **{
+        documented.__name__: partial(options, documented, _parameters(documented))
+        for documented in (AsyncHybridCache, StreamOptions, InvalidationPublisher)
+    },
+    "CacheOptions": partial(options, CacheOptions, _OPTIONS),
+    "Configuration": lambda: keys("", Configuration, _top_defaults()),
+    "ConfigurationOptions": partial(keys, "options", CacheOptions, _OPTIONS),
+    "ConfigurationStream": partial(keys, "stream", StreamOptions, _parameters(StreamOptions)),
     **{struct.__name__: partial(fields, struct) for struct in _STRUCTS},
     **{name: partial(signature, name) for name in async_hybrid_cache._BROKERS},
 }

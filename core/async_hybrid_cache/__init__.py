@@ -15,16 +15,19 @@ from async_hybrid_cache_codecs import (
     PydanticSerializer,
     Serializer,
 )
+from async_hybrid_cache_codecs.events import CacheCleared, KeysExpired, KeysRemoved, ScopeCleared, TagsInvalidated
 
 from .bus import InvalidationBus, StreamOptions
 from .cache import AsyncHybridCache
 from .cached import CachedFunction
-from .checkpoint import Checkpoint, CheckpointStore
+from .checkpoint import Checkpoint, CheckpointStore, Kept, TransactionalCheckpointStore
 from .clock import Clock, SystemClock
 from .distributed import DistributedCache, Hit, Miss
 from .errors import (
     CacheClosed,
     CacheError,
+    CheckpointConflict,
+    CheckpointError,
     ConfigurationError,
     DecodeError,
     DistributedCacheError,
@@ -38,15 +41,24 @@ from .filecheckpoint import FileCheckpointStore
 from .log import EventLog
 from .options import CacheOptions, is_outage
 from .positions import Bounds, Position, Record
+from .publisher import InvalidationPublisher, SyncInvalidationPublisher
 from .receipt import Receipt
 from .registry import Broker
 from .scoped import ScopedCache
-from .stats import CacheStats, Health
+from .stats import CacheStats, Health, SubscriptionStats
+from .subscription import Delivery, Gap, Subscription, SubscriptionEvent
 
 if TYPE_CHECKING:
+    from async_hybrid_cache_brokers.kafka import KafkaInvalidationBus as KafkaInvalidationBus
     from async_hybrid_cache_brokers.memory import MemoryInvalidationBus as MemoryInvalidationBus
+    from async_hybrid_cache_brokers.nats import NatsInvalidationBus as NatsInvalidationBus
+    from async_hybrid_cache_brokers.nats import NatsKVCheckpointStore as NatsKVCheckpointStore
+    from async_hybrid_cache_brokers.nats import NatsKVDistributedCache as NatsKVDistributedCache
+    from async_hybrid_cache_brokers.postgres import PostgresCheckpointStore as PostgresCheckpointStore
+    from async_hybrid_cache_brokers.redis import RedisCheckpointStore as RedisCheckpointStore
     from async_hybrid_cache_brokers.redis import RedisDistributedCache as RedisDistributedCache
     from async_hybrid_cache_brokers.redis import RedisStreamsInvalidationBus as RedisStreamsInvalidationBus
+    from async_hybrid_cache_brokers.sqlite import SqliteCheckpointStore as SqliteCheckpointStore
     from async_hybrid_cache_brokers.sqlite import SqliteDistributedCache as SqliteDistributedCache
     from async_hybrid_cache_brokers.sqlite import SqliteInvalidationBus as SqliteInvalidationBus
 
@@ -54,25 +66,34 @@ __all__ = [
     "AsyncHybridCache",
     "Bounds",
     "Broker",
+    "CacheCleared",
     "CacheClosed",
     "CacheError",
     "CacheOptions",
     "CacheStats",
     "CachedFunction",
     "Checkpoint",
+    "CheckpointConflict",
+    "CheckpointError",
     "CheckpointStore",
     "Clock",
     "ConfigurationError",
     "DecodeError",
+    "Delivery",
     "DistributedCache",
     "DistributedCacheError",
     "EncodeError",
     "EventLog",
     "FileCheckpointStore",
+    "Gap",
     "Health",
     "Hit",
     "InvalidationBus",
+    "InvalidationPublisher",
     "JsonSerializer",
+    "Kept",
+    "KeysExpired",
+    "KeysRemoved",
     "LoaderTimeout",
     "LogRefused",
     "LogUnavailable",
@@ -84,17 +105,31 @@ __all__ = [
     "PydanticSerializer",
     "Receipt",
     "Record",
+    "ScopeCleared",
     "ScopedCache",
     "Serializer",
     "StreamOptions",
+    "Subscription",
+    "SubscriptionEvent",
+    "SubscriptionStats",
+    "SyncInvalidationPublisher",
     "SystemClock",
+    "TagsInvalidated",
+    "TransactionalCheckpointStore",
     "is_outage",
 ]
 
 _BROKERS = {
+    "KafkaInvalidationBus": "kafka",
     "MemoryInvalidationBus": "memory",
+    "NatsInvalidationBus": "nats",
+    "NatsKVCheckpointStore": "nats",
+    "NatsKVDistributedCache": "nats",
+    "PostgresCheckpointStore": "postgres",
+    "RedisCheckpointStore": "redis",
     "RedisDistributedCache": "redis",
     "RedisStreamsInvalidationBus": "redis",
+    "SqliteCheckpointStore": "sqlite",
     "SqliteDistributedCache": "sqlite",
     "SqliteInvalidationBus": "sqlite",
 }

@@ -15,6 +15,7 @@ from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysRemoved, S
 from .bus import InvalidationBus, StreamOptions
 from .cached import CachedFunction, build, checked_key
 from .clock import Clock, SystemClock
+from .config import Source, read_configuration
 from .distributed import DistributedCache
 from .errors import ConfigurationError
 from .late import Removal
@@ -108,6 +109,28 @@ class AsyncHybridCache:
             options=options,
             **arguments,
         )
+
+    @classmethod
+    def from_config(
+        cls, source: Source = None, *, clock: Clock | None = None, rng: random.Random | None = None
+    ) -> AsyncHybridCache:
+        """A cache as a TOML file, a mapping or (None) the environment describes it.
+
+        `ASYNC_HYBRID_CACHE_BUS`, `..._OPTIONS__TTL_SECONDS` and so on override what a file says; a mapping is taken
+        as it is. Raises one `ConfigurationError` that names everything that is wrong, and where.
+        """
+        config = read_configuration(source)
+        cache = cls(
+            distributed_cache=config.new_distributed_cache(),
+            invalidation_bus=config.bus,
+            options=config.options,
+            clock=clock,
+            rng=rng,
+            **config.others,
+        )
+        for name, options in config.scopes.items():
+            cache.scope(name, options=options)
+        return cache
 
     # -- life ------------------------------------------------------------------------------------------------
 
