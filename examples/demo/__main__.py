@@ -1,4 +1,4 @@
-"""`python -m examples.demo [--broker URL] [--seconds N]`, or `make demo [BROKER=redis://...]`."""
+"""`python -m examples.demo [--broker NAME|URL] [--seconds N]`, or `make demo [BROKER=redis]`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from async_hybrid_cache import CacheError, ConfigurationError, LogUnavailable
 from async_hybrid_cache.registry import find_broker
 
+from .brokers import NAMES, ServerMissing, running
 from .fleet import NAMESPACE, MemberFailed
 from .run import Run
 from .verdict import verdict
@@ -40,26 +41,20 @@ async def _reach(broker: str) -> None:
         await log.close()
 
 
-async def _main(broker: str | None, seconds: float) -> int:
+async def _main(broker: str, seconds: float, folder: Path) -> int:
     # ended from outside, the demo takes its processes with it
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     console = Console(highlight=False)
-    with tempfile.TemporaryDirectory(prefix="ahc-demo-") as folder:
-        broker = broker or f"sqlite:///{folder}/cache.db"
-        try:
-            await _reach(broker)
-            run = Run(broker, seconds, Path(folder))
-            viewer = asyncio.create_task(show(run, console))
-            try:
-                outcome = await run.play()
-            finally:
-                viewer.cancel()
-                await asyncio.wait({viewer})
-        except (CacheError, MemberFailed) as error:
-            print(f"demo: {error}", file=sys.stderr)
-            return 2
+    await _reach(broker)
+    run = Run(broker, seconds, folder)
+    viewer = asyncio.create_task(show(run, console))
+    try:
+        outcome = await run.play()
+    finally:
+        viewer.cancel()
+        await asyncio.wait({viewer})
     checks = verdict(outcome)
     show_verdict(checks, console)
     return 0 if all(check.passed for check in checks) else 1
@@ -68,13 +63,22 @@ async def _main(broker: str | None, seconds: float) -> int:
 def main() -> int:
     """The exit status: 0 where every check passed, 1 where one failed, 2 where the demo could not run."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
-    parser.add_argument("--broker", metavar="URL", help="the log and the L2; an SQLite file of its own by default")
+    parser.add_argument(
+        "--broker",
+        default="sqlite",
+        metavar="NAME|URL",
+        help=f"the log and the L2: a URL, or one of {', '.join(NAMES)}, which the demo starts itself (%(default)s)",
+    )
     parser.add_argument("--seconds", type=float, default=22.0, help="how long the traffic runs (%(default)g)")
     arguments = parser.parse_args()
     if not arguments.seconds >= _SHORTEST_SECONDS:
         parser.error(f"--seconds must be at least {_SHORTEST_SECONDS:g}, or nothing would be proved")
     try:
-        return asyncio.run(_main(arguments.broker, arguments.seconds))
+        with tempfile.TemporaryDirectory(prefix="ahc-demo-") as folder, running(arguments.broker, Path(folder)) as url:
+            return asyncio.run(_main(url, arguments.seconds, Path(folder)))
+    except (CacheError, MemberFailed, ServerMissing) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
 

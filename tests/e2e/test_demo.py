@@ -1,4 +1,4 @@
-"""The demo passes on both brokers, and fails where the cache is broken, the log away, or nothing was proved."""
+"""The demo passes on every broker, and fails where the cache is broken, the log away, or nothing was proved."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from examples.demo.brokers import NAMES, running
 from examples.demo.checker import Checker, Read, Write, parse_position, show_position
 from examples.demo.verdict import Outcome, verdict
-from tests.servers.valkey import RedisServer
 
 ROOT = Path(__file__).parents[2]
-SECONDS = "6"
+SECONDS = "8"
 
 DEAF = """
 import sys
@@ -66,12 +66,16 @@ def check_passed(done: subprocess.CompletedProcess[str]) -> None:
         assert re.search(line, done.stdout, re.MULTILINE), f"{line} is not in:\n{done.stdout}"
 
 
-def test_on_sqlite() -> None:
-    check_passed(demo("--seconds", SECONDS))
+@pytest.mark.parametrize("name", NAMES)
+def test_on_a_broker_that_it_starts_itself(name: str) -> None:
+    check_passed(demo("--seconds", SECONDS, "--broker", name))
 
 
-def test_on_redis(valkey: RedisServer) -> None:
-    check_passed(demo("--seconds", SECONDS, "--broker", valkey.url))
+@pytest.mark.parametrize("url", ["redis://user:geheim@host:6379/0", "sqlite:///cache.db"])
+def test_a_url_is_taken_as_it_is(url: str, tmp_path: Path) -> None:
+    with running(url, tmp_path) as broker:
+        assert broker == url
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_processes_that_hear_nothing_fail_it(tmp_path: Path) -> None:
@@ -88,6 +92,8 @@ def test_processes_that_hear_nothing_fail_it(tmp_path: Path) -> None:
         (("--broker", "redis://user:geheim@127.0.0.1:1/0"), "demo: the log cannot be reached: "),
         (("--broker", "bogus://user:geheim@host"), "demo: no broker for the scheme 'bogus'; installed: "),
         (("--broker", "memory://"), "demo: memory:// stays in one process, "),
+        (("--broker", "rabbit"), "demo: a broker is a URL, scheme://..., or one of sqlite, redis, nats, kafka"),
+        (("--broker", "user:geheim@host"), "demo: a broker is a URL, scheme://..., or one of "),
     ],
 )
 def test_a_broker_that_cannot_be_used_is_one_clear_line(arguments: tuple[str, ...], error: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 import uuid
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,10 @@ import pytest
 pytest.register_assert_rewrite("tests.faults.fleet", "tests.faults.places", "tests.faults.process")
 
 from tests.faults.database import Database  # noqa: E402
-from tests.faults.places import Place, RedisPlace, SqlitePlace  # noqa: E402
-from tests.servers.valkey import RedisServer, ValkeyServer  # noqa: E402
+from tests.faults.places import KafkaPlace, NatsPlace, Place, RedisPlace, Served, SqlitePlace  # noqa: E402
+from tests.servers.kafka import KafkaServer  # noqa: E402
+from tests.servers.server import LocalServer  # noqa: E402
+from tests.servers.valkey import ValkeyServer  # noqa: E402
 
 _figures: defaultdict[str, list[float]] = defaultdict(list)
 
@@ -30,13 +34,49 @@ def database(tmp_path: Path) -> Database:
     return Database(tmp_path / "database")
 
 
-@pytest.fixture(params=["redis", "sqlite"])
+_ON_SERVERS = {"redis": RedisPlace, "nats": NatsPlace, "kafka": KafkaPlace}
+_FIXTURES = {"redis": "valkey", "nats": "nats", "kafka": "kafka"}
+
+
+@pytest.fixture(params=["redis", "sqlite", "nats", "kafka"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """A log and an L2 of its own on each broker."""
-    if request.param == "sqlite":
-        return SqlitePlace(tmp_path / "cache.db")
-    server: RedisServer = request.getfixturevalue("valkey")
-    return RedisPlace(server.url, f"test-{uuid.uuid4().hex[:12]}")
+    """A log of its own on each broker, and an L2 where that has one."""
+    return _place(request, tmp_path)
+
+
+@pytest.fixture(params=["redis", "sqlite", "nats"])
+def l2_place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A log and an L2 of its own on each broker that has one."""
+    return _place(request, tmp_path)
+
+
+def _place(request: pytest.FixtureRequest, folder: Path) -> Place:
+    name: str = request.param
+    if name == "sqlite":
+        return SqlitePlace(folder / "cache.db")
+    return _ON_SERVERS[name](request.getfixturevalue(_FIXTURES[name]).url, _unique())
+
+
+def _unique() -> str:
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def mortal_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A broker that tests may break one after the other, since it takes seconds to start."""
+    with closing(KafkaServer(tmp_path_factory.mktemp("mortal-kafka"))) as server:
+        server.open()
+        yield server
+
+
+@pytest.fixture(params=list(_ON_SERVERS))
+def served(request: pytest.FixtureRequest) -> Served:
+    """A server of each kind that is this test's alone, to be killed, frozen and restarted."""
+    name: str = request.param
+    server: LocalServer = request.getfixturevalue("mortal_kafka" if name == "kafka" else f"own_{_FIXTURES[name]}")
+    if not server.answers():  # the test before failed and left it dead or frozen
+        server.restart()
+    return Served(name, server, _ON_SERVERS[name](server.url, _unique()))
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from async_hybrid_cache.registry import find_broker
 from async_hybrid_cache.stats import CacheStats
 
 from .database import Database
+from .tape import Heard, Tape
 
-__all__ = ["Browsed", "Change", "Member", "new_cache"]
+__all__ = ["Browsed", "Change", "Member", "Written", "new_cache"]
 
 _PAUSE_SECONDS = 0.002
 
@@ -38,6 +39,15 @@ class Browsed(msgspec.Struct, frozen=True):
     longest_seconds: float
 
 
+class Written(msgspec.Struct, frozen=True):
+    """A write done in the background, under a number of its own: when it began, how long it took, what it raised."""
+
+    at: float
+    seconds: float
+    queued: bool
+    error: str | None = None
+
+
 class Member:
     """Reads and writes through one cache, alone or in the background."""
 
@@ -46,6 +56,9 @@ class Member:
         self._database = database
         self._browsing: asyncio.Task[Browsed] | None = None
         self._resting = asyncio.Event()
+        self._writing: asyncio.Task[list[Written]] | None = None
+        self._written = asyncio.Event()
+        self._tape: Tape | None = None
 
     async def read(self, key: str) -> int | None:
         """The version of `key` that this instance serves."""
@@ -80,6 +93,41 @@ class Member:
         assert self._browsing is not None
         self._resting.set()
         return await self._browsing
+
+    async def write_on(self, name: str, keys: Sequence[str], pause: float) -> None:
+        """Write `keys` in the background, one after the other, until `written`; the n-th also removes `name#n`."""
+        self._written = asyncio.Event()
+        self._writing = asyncio.create_task(self._write_on(name, keys, pause))
+
+    async def written(self) -> list[Written]:
+        """End `write_on`; what it did, in order."""
+        assert self._writing is not None
+        self._written.set()
+        return await self._writing
+
+    async def listen(self) -> None:
+        """Note from now on which numbered writes are applied here, and when."""
+        self._tape = Tape(self.cache)
+
+    async def heard(self) -> list[Heard]:
+        """What was noted, in the order in which it was applied."""
+        assert self._tape is not None
+        return self._tape.heard
+
+    async def _write_on(self, name: str, keys: Sequence[str], pause: float) -> list[Written]:
+        done: list[Written] = []
+        for number, key in enumerate(itertools.cycle(keys)):
+            if self._written.is_set():
+                break
+            self._database.write(key)
+            began = monotonic()
+            try:
+                change = await self.remove(key, f"{name}#{number}")
+                done.append(Written(began, change.seconds, change.queued))
+            except Exception as error:
+                done.append(Written(began, monotonic() - began, False, repr(error)))
+            await asyncio.sleep(pause)
+        return done
 
     async def _browse(self, keys: Sequence[str]) -> Browsed:
         errors: list[str] = []

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+from urllib.parse import urlsplit
 
+import nats
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import UnknownTopicOrPartitionError
+from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
 from async_hybrid_cache.log import EventLog
 from async_hybrid_cache.positions import Position, Record
 from async_hybrid_cache.registry import find_broker
+from async_hybrid_cache.testing.waiting import eventually
+from async_hybrid_cache_codecs.frames import OpenedFrame, open_frame
+from tests.servers.server import LocalServer
 
-__all__ = ["Place", "RedisPlace", "SqlitePlace", "read_log"]
+__all__ = ["KafkaPlace", "NatsPlace", "Place", "RedisPlace", "Served", "SqlitePlace", "read_frames"]
 
 
 class Place(Protocol):
@@ -105,8 +116,92 @@ class SqlitePlace:
                 db.execute(statement)
 
 
-async def read_log(place: Place) -> list[Record]:
-    """All records that the log holds, which are dense."""
+class NatsPlace:
+    """Under `namespace` on a NATS server."""
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self.url = url
+        self.namespace = namespace
+        self.stream = f"{namespace}-invalidation"
+
+    async def trim(self) -> None:
+        """Purge all events but the last."""
+        async with self._jetstream() as jetstream:
+            await jetstream.purge_stream(self.stream, subject=f"{self.stream}.events", keep=1)
+
+    async def delete(self) -> None:
+        """Delete the stream."""
+        async with self._jetstream() as jetstream:
+            assert await jetstream.delete_stream(self.stream)
+
+    async def append_foreign(self) -> None:
+        """A message without our headers."""
+        async with self._jetstream() as jetstream:
+            await jetstream.publish(f"{self.stream}.events", b"\xc1")
+
+    @asynccontextmanager
+    async def _jetstream(self) -> AsyncIterator[JetStreamContext]:
+        connection = await nats.connect(self.url)
+        try:
+            yield connection.jetstream()
+        finally:
+            await connection.close()
+
+
+class KafkaPlace:
+    """Under `namespace` on a Kafka broker, which has no L2."""
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self.url = url
+        self.namespace = namespace
+        self.topic = f"{namespace}.invalidation"
+        self._servers = urlsplit(url).netloc
+
+    async def trim(self) -> None:
+        """Delete all records but the last."""
+        partition = TopicPartition(self.topic, 0)
+        async with self._running(AIOKafkaConsumer) as consumer:
+            end = (await consumer.end_offsets([partition]))[partition]
+        async with self._running(AIOKafkaAdminClient) as admin:
+            await admin.delete_records({partition: RecordsToDelete(before_offset=end - 1)})
+
+    async def delete(self) -> None:
+        """Delete the topic, and wait until it is gone."""
+        async with self._running(AIOKafkaAdminClient) as admin:
+            await admin.delete_topics([self.topic])
+
+            async def gone() -> bool:
+                (topic,) = await admin.describe_topics([self.topic])
+                return bool(topic["error_code"] == UnknownTopicOrPartitionError.errno)
+
+            await eventually(gone)
+
+    async def append_foreign(self) -> None:
+        """A record without our headers."""
+        async with self._running(AIOKafkaProducer) as producer:
+            await producer.send_and_wait(self.topic, b"\xc1", partition=0)
+
+    @asynccontextmanager
+    async def _running(self, kind: Any) -> AsyncIterator[Any]:
+        client = kind(bootstrap_servers=self._servers)
+        try:
+            await client.start()
+            yield client
+        finally:
+            await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
+
+
+@dataclass(frozen=True)
+class Served:
+    """A place on a server that belongs to one test alone."""
+
+    name: str
+    server: LocalServer
+    place: Place
+
+
+async def read_frames(place: Place) -> list[tuple[Position, OpenedFrame]]:
+    """All frames that the log holds, whose records are dense; notes that a log makes for itself left out."""
     log: EventLog = find_broker(place.url).bus(place.url, namespace=place.namespace, stream=None).new_log()
     await log.open()
     try:
@@ -117,4 +212,4 @@ async def read_log(place: Place) -> list[Record]:
     finally:
         await log.close()
     assert [record.position for record in records] == [Position(epoch, n) for n in range(first, last + 1)]
-    return records
+    return [(record.position, open_frame(record.data)) for record in records if record.data]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,31 +18,37 @@ from async_hybrid_cache.stats import CacheStats
 from async_hybrid_cache.testing.waiting import eventually
 
 from .database import Database
-from .member import Browsed, Change
+from .member import Browsed, Change, Written
+from .tape import Heard
 
 __all__ = ["Process"]
 
 T = TypeVar("T")
 _ROOT = Path(__file__).parents[2]
 _ANSWER_SECONDS = 20.0
+_LINE_BYTES = 16 * 1024 * 1024
 
 
 class Process:
     """A `Member` in a process of its own, with its methods; to be killed, frozen and thawed.
 
-    An async context manager: started and connected when it is entered, gone when it is left.
+    An async context manager: started and connected when it is entered, gone when it is left. What it logs goes to
+    `log`, or where this process's own goes.
     """
 
-    def __init__(self, database: Database, *place: str) -> None:
+    def __init__(self, database: Database, *place: str, log: Path | None = None) -> None:
+        self._log = log
         self._arguments = [str(database.folder), *place]
         self._turn = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Process:
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-W", "error", "-m", "tests.faults.worker", *self._arguments, cwd=_ROOT,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        with contextlib.ExitStack() as files:
+            stderr = None if self._log is None else files.enter_context(self._log.open("ab"))
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-W", "error", "-m", "tests.faults.worker", *self._arguments, cwd=_ROOT,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=stderr, limit=_LINE_BYTES,
+            )  # fmt: skip
         assert await self.answer() == "ready"
         return self
 
@@ -97,6 +104,22 @@ class Process:
     async def rest(self) -> Browsed:
         """See `Member.rest`."""
         return await self._ask(Browsed, "rest")
+
+    async def write_on(self, name: str, keys: Sequence[str], pause: float) -> None:
+        """See `Member.write_on`."""
+        await self._ask(type(None), "write_on", name, keys, pause)
+
+    async def written(self) -> list[Written]:
+        """See `Member.written`."""
+        return await self._ask(list[Written], "written")
+
+    async def listen(self) -> None:
+        """See `Member.listen`."""
+        await self._ask(type(None), "listen")
+
+    async def heard(self) -> list[Heard]:
+        """See `Member.heard`."""
+        return await self._ask(list[Heard], "heard")
 
     async def hammer(self, prefix: str) -> None:
         """Let it write without end; what it acknowledges comes with `answer`."""

@@ -1,4 +1,4 @@
-"""The Redis-protocol server stands still: connections are open, nothing answers."""
+"""The server stands still: connections are open, nothing answers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from time import monotonic
 
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import KeysRemoved
-from async_hybrid_cache_codecs.frames import open_frame
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, gaps, member, members, write_all
-from tests.faults.places import Place, RedisPlace, read_log
+from tests.faults.places import Place, RedisPlace, Served, read_frames
 from tests.servers.valkey import ValkeyServer
 
 KEYS = [f"key-{i}" for i in range(30)]
@@ -18,7 +17,7 @@ KEYS = [f"key-{i}" for i in range(30)]
 
 async def removals(place: Place, key: str) -> int:
     """How many events in the log remove `key`."""
-    events = [event for record in await read_log(place) for event in open_frame(record.data).events]
+    events = [event for _, frame in await read_frames(place) for event in frame.events]
     return sum(isinstance(event, KeysRemoved) and key in event.keys for event in events)
 
 
@@ -88,27 +87,27 @@ def test_deletes_that_failed_in_l2_are_done_and_announced_again(
 
 
 def test_start_and_stop_before_a_frozen_server_are_bounded(
-    own_valkey: ValkeyServer, redis_place: RedisPlace, database: Database, figures: dict[str, list[float]]
+    served: Served, database: Database, figures: dict[str, list[float]]
 ) -> None:
     async def main() -> None:
-        own_valkey.stop()
+        served.server.stop()
         began = monotonic()
-        async with member(redis_place, database) as early:
+        async with member(served.place, database) as early:
             assert monotonic() - began < 6.0
             assert await early.write("key")
             assert await early.read("key") == 1
             assert early.cache.health().status == "degraded"
-            own_valkey.cont()
+            served.server.cont()
             thawed = monotonic()
             await eventually(lambda: early.cache.health().status == "ok", timeout=2.0)
-            figures["started before a frozen server"].append(monotonic() - thawed)
-            async with member(redis_place, database) as late:
+            figures[f"{served.name}: started before a frozen server"].append(monotonic() - thawed)
+            async with member(served.place, database) as late:
                 await fresh_everywhere(database, [early, late], ["key"], monotonic())
                 await late.write("key")
                 await fresh_everywhere(database, [early, late], ["key"], monotonic())
-                own_valkey.stop()
+                served.server.stop()
                 began = monotonic()
             assert monotonic() - began < 5.0
-            own_valkey.cont()
+            served.server.cont()
 
     asyncio.run(main())

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
 from pathlib import Path
 from time import monotonic
 
 from async_hybrid_cache.filecheckpoint import FileCheckpointStore
+from async_hybrid_cache.ownership import StoreUse, slot_name
+from async_hybrid_cache.ownership.document import Document
 from async_hybrid_cache.positions import Position
+from async_hybrid_cache.stream.keeper import decode_checkpoint
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import InstanceStarted, KeysRemoved
-from async_hybrid_cache_codecs.frames import open_frame
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, gaps, member, stream_of, write_all
-from tests.faults.places import Place, SqlitePlace, read_log
+from tests.faults.places import Place, SqlitePlace, read_frames
 from tests.faults.process import Process
 
 KEYS = [f"key-{i}" for i in range(25)]
 KILLS = 20
+
+
+async def kept_position(folder: Path) -> Position | None:
+    """Where the worker's checkpoint in `folder` stands."""
+    use = StoreUse(FileCheckpointStore(folder), 1.0)
+    body = await Document(use, f"{slot_name('stream', 'worker')}/0", "reader").load()
+    await use.close()
+    checkpoint = decode_checkpoint(body) if body is not None else None
+    return Position(checkpoint.epoch, checkpoint.offset) if checkpoint else None
 
 
 def test_writers_killed_in_the_middle_leave_a_dense_log_and_live_survivors(
@@ -54,8 +64,8 @@ def test_writers_killed_in_the_middle_leave_a_dense_log_and_live_survivors(
                 assert browsed.reads > 100
             removed = {
                 key
-                for record in await read_log(sqlite_place)
-                for event in open_frame(record.data).events
+                for _, frame in await read_frames(sqlite_place)
+                for event in frame.events
                 if isinstance(event, KeysRemoved)
                 for key in event.keys
             }
@@ -84,12 +94,13 @@ def test_a_restarted_process_replays_exactly_what_it_missed(place: Place, databa
                     await worker.kill()
                 for number in range(missed):
                     await writer.write(KEYS[number % len(KEYS)])
-                checkpoint = await kept_position()
+                checkpoint = await kept_position(folder)
+                assert checkpoint is not None
                 async with Process(database, place.url, place.namespace, "worker", str(folder)) as worker:
                     started = [
-                        record.position
-                        for record in await read_log(place)
-                        if InstanceStarted("worker") in open_frame(record.data).events
+                        position
+                        for position, frame in await read_frames(place)
+                        if InstanceStarted("worker") in frame.events
                     ]
                     stream = stream_of(await worker.stats())
                     assert stream.events_replayed == started[-1].offset - checkpoint.offset - 1
@@ -98,35 +109,26 @@ def test_a_restarted_process_replays_exactly_what_it_missed(place: Place, databa
                     assert await worker.read_all(KEYS) == database.read_all(KEYS)
                 assert len(started) == 2 * turn
 
-    async def kept_position(instance_id: str = "worker") -> Position:
-        store = FileCheckpointStore(folder)
-        checkpoint = await store.open(instance_id)
-        await store.close()
-        assert checkpoint is not None
-        return Position(checkpoint.epoch, checkpoint.offset)
-
     async def kept(head: str) -> bool:
-        # the worker holds the lock of its slot, so a copy is read
-        copy = folder / "copy.0.checkpoint"
-        try:
-            shutil.copy(folder / "worker.0.checkpoint", copy)
-        except FileNotFoundError:
-            return False
-        return await kept_position("copy") >= Position.parse(head)
+        position = await kept_position(folder)
+        return position is not None and position >= Position.parse(head)
 
     asyncio.run(main())
 
 
 def test_a_checkpoint_whose_log_is_gone_is_thrown_away(place: Place, database: Database, tmp_path: Path) -> None:
-    arguments = place.url, place.namespace, "worker", str(tmp_path / "checkpoints")
+    folder = tmp_path / "checkpoints"
+    arguments = place.url, place.namespace, "worker", str(folder)
+
+    async def kept() -> bool:
+        return await kept_position(folder) is not None
 
     async def main() -> None:
         async with member(place, database) as writer:
             await writer.write("key")
             async with Process(database, *arguments) as worker:
                 await fresh_everywhere(database, [writer, worker], ["key"], monotonic())
-                checkpoint = tmp_path / "checkpoints" / "worker.0.checkpoint"
-                await eventually(checkpoint.exists, timeout=5.0)
+                await eventually(kept, timeout=5.0, message="no checkpoint")
                 await worker.kill()
             await place.delete()
             await writer.write("key")

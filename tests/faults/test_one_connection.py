@@ -12,17 +12,17 @@ import pytest
 from async_hybrid_cache.testing.waiting import eventually
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, member, members, stream_of
-from tests.faults.places import RedisPlace
+from tests.faults.places import Served
 from tests.faults.process import Process
 from tests.servers.proxy import Proxy
-from tests.servers.valkey import ValkeyServer
 
 KEYS = [f"key-{i}" for i in range(40)]
+OUTAGES = {"redis": (0.2, 1.0, 4.0), "nats": (0.2, 2.5), "kafka": (0.2, 2.5)}
 
 
 @pytest.fixture
-def proxy(own_valkey: ValkeyServer) -> Iterator[Proxy]:
-    with Proxy(own_valkey.url) as proxy:
+def proxy(served: Served) -> Iterator[Proxy]:
+    with served.server.proxy() as proxy:
         yield proxy
 
 
@@ -34,17 +34,17 @@ BREAKS: dict[str, tuple[Callable[[Proxy], None], Callable[[Proxy], None]]] = {
 
 @pytest.mark.parametrize("kind", BREAKS)
 def test_an_instance_cut_off_catches_up_with_exactly_what_it_missed(
-    kind: str, proxy: Proxy, redis_place: RedisPlace, database: Database, figures: dict[str, list[float]]
+    kind: str, proxy: Proxy, served: Served, database: Database, figures: dict[str, list[float]]
 ) -> None:
     begin, end = BREAKS[kind]
 
     async def main() -> None:
         async with (
-            members(redis_place, database, 2) as well,
-            member(redis_place, database, url=proxy.url) as deaf,
+            members(served.place, database, 2) as well,
+            member(served.place, database, url=proxy.url) as deaf,
         ):
             fleet = [*well, deaf]
-            for seconds in (0.2, 1.0, 4.0):
+            for seconds in OUTAGES[served.name]:
                 for key in KEYS:
                     await well[0].write(key)
                 await fresh_everywhere(database, fleet, KEYS, monotonic())
@@ -60,7 +60,9 @@ def test_an_instance_cut_off_catches_up_with_exactly_what_it_missed(
                 await asyncio.sleep(max(0.0, began + seconds - monotonic()))
                 end(proxy)
                 returned = monotonic()
-                figures[f"one connection {kind}"].append(await fresh_everywhere(database, fleet, KEYS, returned))
+                figures[f"{served.name}: one connection {kind}"].append(
+                    await fresh_everywhere(database, fleet, KEYS, returned)
+                )
                 browsed = await deaf.rest()
                 assert browsed.errors == []
                 assert browsed.longest_seconds < 1.0
@@ -76,12 +78,12 @@ def test_an_instance_cut_off_catches_up_with_exactly_what_it_missed(
 
 
 def test_a_worker_process_behind_a_stalled_connection_says_so_and_catches_up(
-    proxy: Proxy, redis_place: RedisPlace, database: Database, figures: dict[str, list[float]]
+    proxy: Proxy, served: Served, database: Database, figures: dict[str, list[float]]
 ) -> None:
     async def main() -> None:
         async with (
-            member(redis_place, database) as well,
-            Process(database, proxy.url, redis_place.namespace) as deaf,
+            member(served.place, database) as well,
+            Process(database, proxy.url, served.place.namespace) as deaf,
         ):
             for key in KEYS:
                 await well.write(key)
@@ -96,7 +98,7 @@ def test_a_worker_process_behind_a_stalled_connection_says_so_and_catches_up(
             await eventually(noticed, timeout=4.0, message="the stalled worker does not know that it is deaf")
             proxy.flow()
             took = await fresh_everywhere(database, [well, deaf], KEYS, monotonic())
-            figures["one connection stalled, worker process"].append(took)
+            figures[f"{served.name}: one connection stalled, worker process"].append(took)
             stream = stream_of(await deaf.stats())
             assert stream.gap_total == 0
             assert stream.events_replayed > 0
@@ -104,11 +106,9 @@ def test_a_worker_process_behind_a_stalled_connection_says_so_and_catches_up(
     asyncio.run(main())
 
 
-def test_stop_while_the_server_is_out_of_reach_is_bounded(
-    proxy: Proxy, redis_place: RedisPlace, database: Database
-) -> None:
+def test_stop_while_the_server_is_out_of_reach_is_bounded(proxy: Proxy, served: Served, database: Database) -> None:
     async def main() -> None:
-        async with member(redis_place, database, url=proxy.url) as deaf:
+        async with member(served.place, database, url=proxy.url) as deaf:
             await deaf.write("key")
             proxy.stall()
             began = monotonic()

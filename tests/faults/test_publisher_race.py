@@ -57,11 +57,11 @@ async def race(publisher: Member, other: Member, database: Database, rng: random
     return [each for each in served if each[1] != each[2]]
 
 
-def test_reads_during_a_remove_never_bring_the_old_value_back(place: Place, database: Database) -> None:
+def test_reads_during_a_remove_never_bring_the_old_value_back(l2_place: Place, database: Database) -> None:
     rng = random.Random(4)
 
     async def main() -> None:
-        async with publishing(place, database, place.url) as publisher, member(place, database) as other:
+        async with publishing(l2_place, database, l2_place.url) as publisher, member(l2_place, database) as other:
             database.write("key")
             for turn in range(TURNS):
                 # L2 has it, L1 of the publisher every other time

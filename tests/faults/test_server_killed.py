@@ -1,4 +1,4 @@
-"""The Redis-protocol server is killed under load and comes back: nothing is lost, nobody is deaf."""
+"""The server is killed under load and comes back: nothing is lost, nobody is deaf."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from time import monotonic
 
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import KeysRemoved
-from async_hybrid_cache_codecs.frames import open_frame
 from tests.faults.database import Database
 from tests.faults.fleet import FRESH_SECONDS, Instance, fresh_everywhere, gaps, members, stream_of
 from tests.faults.member import Change
-from tests.faults.places import Place, RedisPlace, read_log
+from tests.faults.places import Place, RedisPlace, Served, read_frames
 from tests.faults.process import Process
+from tests.servers.server import LocalServer
 from tests.servers.valkey import ValkeyServer
 
 KEYS = [f"key-{i}" for i in range(60)]
+# beside the time that the server takes to start, which is 3 s for Kafka
+OUTAGES = {"redis": (0.05, 0.2, 0.5, 1.0, 2.0), "nats": (0.05, 0.2, 0.5, 1.0, 2.0), "kafka": (0.05, 1.0)}
 
 
 async def write_for(seconds: float, instances: list[Instance]) -> tuple[list[Change], list[list[str]]]:
@@ -41,7 +43,7 @@ async def write_for(seconds: float, instances: list[Instance]) -> tuple[list[Cha
     return changes, orders
 
 
-async def outage(server: ValkeyServer, seconds: float, instances: list[Instance], database: Database) -> float:
+async def outage(server: LocalServer, seconds: float, instances: list[Instance], database: Database) -> float:
     """Kill the server, write, bring it back, and see all fresh; seconds that this took after the return."""
     for key in KEYS:
         database.write(key)
@@ -58,7 +60,8 @@ async def outage(server: ValkeyServer, seconds: float, instances: list[Instance]
     assert changes
     assert all(change.queued for change in changes)
     assert max(change.seconds for change in changes) < 1.0
-    assert statistics.median(change.seconds for change in changes) < 0.05
+    # far from any timeout: what is known to be away is not waited for
+    assert statistics.median(change.seconds for change in changes) < 0.25
     for instance in instances:
         browsed = await instance.rest()
         assert browsed.errors == []
@@ -74,7 +77,7 @@ async def settled(instances: list[Instance]) -> None:
         stats = [await instance.stats() for instance in instances]
         streams, tiers = map(stream_of, stats), [each.distributed for each in stats]
         return all(stream.outbox == 0 and stream.down_seconds is None for stream in streams) and all(
-            tier.state == "up" and tier.late_deletes == 0 for tier in tiers
+            tier.state != "down" and tier.late_deletes == 0 for tier in tiers
         )
 
     await eventually(idle, timeout=FRESH_SECONDS, message="something still waits, or somebody is deaf")
@@ -85,8 +88,7 @@ async def removals_by_origin(place: Place) -> dict[str, list[str]]:
     """The keys in the log, in order, of each origin, whose sequences are dense."""
     sequences: defaultdict[str, int] = defaultdict(int)
     removals: defaultdict[str, list[str]] = defaultdict(list)
-    for record in await read_log(place):
-        frame = open_frame(record.data)
+    for _, frame in await read_frames(place):
         assert frame.first == sequences[frame.origin] + 1
         sequences[frame.origin] = frame.last
         for event in frame.events:
@@ -96,13 +98,13 @@ async def removals_by_origin(place: Place) -> dict[str, list[str]]:
 
 
 def test_short_outages_in_a_row_lose_nothing(
-    own_valkey: ValkeyServer, redis_place: RedisPlace, database: Database, figures: dict[str, list[float]]
+    served: Served, database: Database, figures: dict[str, list[float]]
 ) -> None:
     async def main() -> None:
-        async with members(redis_place, database, 3) as fleet:
-            for seconds in (0.05, 0.2, 0.5, 1.0, 2.0):
-                took = await outage(own_valkey, seconds, list(fleet), database)
-                figures["server killed, 3 instances in one process"].append(took)
+        async with members(served.place, database, 3) as fleet:
+            for seconds in OUTAGES[served.name]:
+                took = await outage(served.server, seconds, list(fleet), database)
+                figures[f"{served.name} killed, 3 instances in one process"].append(took)
             await settled(list(fleet))
 
     asyncio.run(main())
@@ -125,18 +127,16 @@ def test_three_processes_survive_ten_seconds_without_the_server(
     asyncio.run(main())
 
 
-def test_the_outbox_empties_in_order_and_once(
-    own_valkey: ValkeyServer, redis_place: RedisPlace, database: Database
-) -> None:
+def test_the_outbox_empties_in_order_and_once(served: Served, database: Database) -> None:
     async def main() -> None:
-        async with members(redis_place, database, 3) as fleet:
-            own_valkey.kill()
+        async with members(served.place, database, 3) as fleet:
+            served.server.kill()
             changes, orders = await write_for(1.0, list(fleet))
             assert all(change.queued for change in changes)
             assert [stream_of(await each.stats()).outbox for each in fleet] == [len(order) for order in orders]
-            await asyncio.to_thread(own_valkey.start)
+            await asyncio.to_thread(served.server.start)
             await settled(list(fleet))
-            told = {keys[0]: keys for keys in (await removals_by_origin(redis_place)).values()}
+            told = {keys[0]: keys for keys in (await removals_by_origin(served.place)).values()}
             assert len(told) == len(orders)
             for order in orders:
                 # behind them come the deletes in L2 that were done late, and so are told again

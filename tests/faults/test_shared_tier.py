@@ -26,11 +26,11 @@ def l2_of(place: Place) -> DistributedCache:
     return l2
 
 
-def test_none_is_a_hit_in_another_process(place: Place, database: Database) -> None:
+def test_none_is_a_hit_in_another_process(l2_place: Place, database: Database) -> None:
     async def main() -> None:
         async with (
-            Process(database, place.url, place.namespace) as one,
-            Process(database, place.url, place.namespace) as other,
+            Process(database, l2_place.url, l2_place.namespace) as one,
+            Process(database, l2_place.url, l2_place.namespace) as other,
         ):
 
             async def filled() -> bool:
@@ -47,7 +47,7 @@ def test_none_is_a_hit_in_another_process(place: Place, database: Database) -> N
     asyncio.run(main())
 
 
-def test_a_copy_from_l2_lives_for_the_time_that_was_left(place: Place, database: Database) -> None:
+def test_a_copy_from_l2_lives_for_the_time_that_was_left(l2_place: Place, database: Database) -> None:
     async def main() -> None:
         loads = 0
 
@@ -56,7 +56,7 @@ def test_a_copy_from_l2_lives_for_the_time_that_was_left(place: Place, database:
             loads += 1
             return loads
 
-        async with members(place, database, 2) as (one, other):
+        async with members(l2_place, database, 2) as (one, other):
             options = CacheOptions(ttl_seconds=1.5)
             assert await one.cache.get_or_set("key", load, options=options) == 1
             loaded = monotonic()
@@ -74,12 +74,12 @@ def test_a_copy_from_l2_lives_for_the_time_that_was_left(place: Place, database:
     asyncio.run(main())
 
 
-def test_clear_clears_l2_of_one_scope_or_of_all(place: Place, database: Database) -> None:
+def test_clear_clears_l2_of_one_scope_or_of_all(l2_place: Place, database: Database) -> None:
     async def value() -> str:
         return "old"
 
     async def main() -> None:
-        async with members(place, database, 2) as (one, other):
+        async with members(l2_place, database, 2) as (one, other):
 
             async def held() -> list[str]:
                 """The scopes whose entry L2 has, seen by one who has nothing in L1."""
@@ -123,13 +123,13 @@ def test_clear_leaves_the_keys_of_others(valkey: RedisServer, database: Database
     asyncio.run(main())
 
 
-def test_a_value_that_does_not_decode_is_a_counted_miss(place: Place, database: Database) -> None:
+def test_a_value_that_does_not_decode_is_a_counted_miss(l2_place: Place, database: Database) -> None:
     async def main() -> None:
-        async with members(place, database, 2) as (one, other):
+        async with members(l2_place, database, 2) as (one, other):
             await one.write("key")
             await one.read("key")
             await eventually(lambda: one.cache.stats().distributed.fills == 1)
-            l2 = l2_of(place)
+            l2 = l2_of(l2_place)
             await l2.open()
             token = await l2.lease("default", "key", lease_seconds=10)
             stamp = Position.parse(stream_of(one.cache.stats()).position)

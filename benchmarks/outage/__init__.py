@@ -1,0 +1,1 @@
+"""The broker goes away under three writers and three readers, each a process, and comes back."""
