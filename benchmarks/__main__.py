@@ -7,7 +7,11 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+
+from tests.servers.kinds import server_kind
 
 from . import hits, raw, stream
 
@@ -18,27 +22,30 @@ def main() -> None:
     asyncio.run(hits.misses())
     asyncio.run(hits.stampede())
     asyncio.run(hits.memory())
-    with tempfile.TemporaryDirectory() as folder:
-        urls = {"sqlite": f"sqlite:///{Path(folder, 'bench.db')}", "redis": os.environ.get("TEST_REDIS_URL")}
-        server = None
-        if urls["redis"] is None:
-            from tests.servers.valkey import ValkeyServer
+    with tempfile.TemporaryDirectory() as folder, servers(Path(folder)) as urls:
+        latencies = {name: asyncio.run(raw.latency(name, urls[name])) for name in raw.PEERS}
+        rates = {name: asyncio.run(raw.rate(name, urls[name])) for name in raw.PEERS}
+        print("\nremove() called at A -> gone at B (two processes, log and, where the server has one, L2)")
+        for name, url in urls.items():
+            asyncio.run(stream.latency(name, url, latencies.get(name)))
+        print("\nInvalidations published")
+        for name, url in urls.items():
+            asyncio.run(stream.publishing(name, url, rates.get(name)))
 
-            server = ValkeyServer(Path(folder, "valkey"))
-            server.open()
-            urls["redis"] = server.url
-        try:
-            bound = asyncio.run(raw.xadd_to_xread(str(urls["redis"])))
-            rate = asyncio.run(raw.xadds(str(urls["redis"])))
-            print("\nremove() called at A -> gone at B (two processes, log and L2)")
-            for name, url in urls.items():
-                asyncio.run(stream.latency(name, str(url), bound if name == "redis" else None))
-            print("\nInvalidations published")
-            for name, url in urls.items():
-                asyncio.run(stream.publishing(name, str(url), rate if name == "redis" else None))
-        finally:
-            if server is not None:
-                server.close()
+
+@contextmanager
+def servers(folder: Path) -> Iterator[dict[str, str]]:
+    """A URL for each broker; `TEST_..._URL` takes the place of a server of our own."""
+    with ExitStack() as started:
+        urls = {"sqlite": f"sqlite:///{folder / 'bench.db'}"}
+        for name, kind in (("redis", "valkey"), ("nats", "nats"), ("kafka", "kafka")):
+            url = os.environ.get(f"TEST_{name.upper()}_URL")
+            if url is None:
+                server = started.enter_context(closing(server_kind(kind)(folder / kind)))
+                server.open()
+                url = server.url
+            urls[name] = url
+        yield urls
 
 
 if __name__ == "__main__":
