@@ -17,7 +17,7 @@ help:  ## this list
 demo: $(READY)  ## three processes, one killed, every read judged; BROKER=sqlite, redis, nats, kafka or a URL
 	@$(PY) -m examples.demo $(if $(BROKER),--broker $(BROKER))
 
-test: $(READY)  ## the whole suite, on real servers that it starts itself; TESTS='tests/unit -k lru' for a part
+test: $(READY)  ## the whole suite on real servers that it starts; TESTS="tests/unit -k lru" for a part, SERVERS=docker for containers
 	@SERVERS=$(SERVERS) $(PY) -m pytest $(TESTS)
 
 lint: $(READY)  ## ruff, mypy --strict, pyright and the contracts on imports

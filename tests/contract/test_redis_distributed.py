@@ -10,7 +10,7 @@ from async_hybrid_cache.testing.distributed_concurrency import DistributedConcur
 from async_hybrid_cache.testing.distributed_contract import DistributedContract, data_of, put
 from async_hybrid_cache.testing.worlds import DistributedWorld
 from async_hybrid_cache_brokers.redis import RedisDistributedCache, RedisStreamsLog
-from tests.servers.valkey import RedisServer
+from tests.servers.server import Server
 
 
 class RedisWorld(DistributedWorld):
@@ -43,5 +43,5 @@ class RedisWorld(DistributedWorld):
 
 class TestRedisDistributed(DistributedContract, DistributedConcurrencyContract):
     @pytest.fixture(params=[False, True], ids=["bytes", "decoded"])
-    def world(self, valkey: RedisServer, request: pytest.FixtureRequest) -> RedisWorld:
+    def world(self, valkey: Server, request: pytest.FixtureRequest) -> RedisWorld:
         return RedisWorld(valkey.url, decode_responses=request.param)

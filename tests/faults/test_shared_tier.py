@@ -17,7 +17,7 @@ from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, member, members, stream_of
 from tests.faults.places import Place, RedisPlace
 from tests.faults.process import Process
-from tests.servers.valkey import RedisServer
+from tests.servers.server import Server
 
 
 def l2_of(place: Place) -> DistributedCache:
@@ -98,7 +98,7 @@ def test_clear_clears_l2_of_one_scope_or_of_all(l2_place: Place, database: Datab
     asyncio.run(main())
 
 
-def test_clear_leaves_the_keys_of_others(valkey: RedisServer, database: Database) -> None:
+def test_clear_leaves_the_keys_of_others(valkey: Server, database: Database) -> None:
     async def main() -> None:
         place = RedisPlace(valkey.url, f"test-{uuid.uuid4().hex[:12]}")
         neighbour = RedisPlace(valkey.url, f"{place.namespace}2")

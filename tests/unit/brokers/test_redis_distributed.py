@@ -14,13 +14,13 @@ from async_hybrid_cache.positions import ORIGIN, Position
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_brokers.redis import RedisDistributedCache
 from async_hybrid_cache_codecs.msgpack import MsgpackSerializer
-from tests.servers.valkey import RedisServer
+from tests.servers.server import Server
 
 P = Position(1_760_000_000_000_000, 7)
 Body = Callable[[RedisDistributedCache, Redis, str], Awaitable[None]]
 
 
-def run(server: RedisServer, prefix: str = "") -> Callable[[Body], None]:
+def run(server: Server, prefix: str = "") -> Callable[[Body], None]:
     """Run a test's body with an open L2, a plain client and the prefix."""
 
     def decorate(body: Body) -> None:
@@ -57,7 +57,7 @@ async def leased(l2: RedisDistributedCache, scope: str, key: str, oldest: Positi
     return miss.token
 
 
-def test_a_fill_is_found_with_its_stamp_and_the_time_left(valkey: RedisServer) -> None:
+def test_a_fill_is_found_with_its_stamp_and_the_time_left(valkey: Server) -> None:
     @run(valkey)
     async def _(l2: RedisDistributedCache, client: Redis, prefix: str) -> None:
         data = bytes(range(256)) * 100
@@ -71,7 +71,7 @@ def test_a_fill_is_found_with_its_stamp_and_the_time_left(valkey: RedisServer) -
         assert not await l2.fill("users", "1", b"again", stamp=P, ttl=30, token=token)
 
 
-def test_an_entry_and_a_lease_end_by_themselves(valkey: RedisServer) -> None:
+def test_an_entry_and_a_lease_end_by_themselves(valkey: Server) -> None:
     @run(valkey)
     async def _(l2: RedisDistributedCache, client: Redis, prefix: str) -> None:
         token = await leased(l2, "s", "k")
@@ -95,7 +95,7 @@ async def has_token(l2: RedisDistributedCache, scope: str, key: str) -> bool:
     return isinstance(answer, Miss) and answer.token is not None
 
 
-def test_one_lease_at_a_time_also_within_one_turn(valkey: RedisServer) -> None:
+def test_one_lease_at_a_time_also_within_one_turn(valkey: Server) -> None:
     @run(valkey)
     async def _(l2: RedisDistributedCache, client: Redis, prefix: str) -> None:
         answers = await asyncio.gather(*(get(l2, "s", "k") for _ in range(20)))
@@ -110,7 +110,7 @@ def test_one_lease_at_a_time_also_within_one_turn(valkey: RedisServer) -> None:
 
 
 @pytest.mark.parametrize("void", ["delete", "lease", "clear scope", "clear all"])
-def test_a_void_lease_fills_nothing(valkey: RedisServer, void: str) -> None:
+def test_a_void_lease_fills_nothing(valkey: Server, void: str) -> None:
     @run(valkey)
     async def _(l2: RedisDistributedCache, client: Redis, prefix: str) -> None:
         token = await leased(l2, "s", "k")
@@ -127,7 +127,7 @@ def test_a_void_lease_fills_nothing(valkey: RedisServer, void: str) -> None:
             assert await l2.fill("s", "k", b"new", stamp=P, ttl=60, token=again)
 
 
-def test_entries_older_than_asked_for_are_misses_with_a_lease(valkey: RedisServer) -> None:
+def test_entries_older_than_asked_for_are_misses_with_a_lease(valkey: Server) -> None:
     @run(valkey)
     async def _(l2: RedisDistributedCache, client: Redis, prefix: str) -> None:
         for number, oldest in enumerate([Position(P.epoch, 8), Position(P.epoch, 10), Position(P.epoch + 1, 0)]):
@@ -138,7 +138,7 @@ def test_entries_older_than_asked_for_are_misses_with_a_lease(valkey: RedisServe
             assert await get(l2, "s", str(number)) == Miss(None)
 
 
-def test_delete_takes_many_and_only_these(valkey: RedisServer) -> None:
+def test_delete_takes_many_and_only_these(valkey: Server) -> None:
     @run(valkey)
     async def _(l2: RedisDistributedCache, client: Redis, prefix: str) -> None:
         for key in "abc":
@@ -151,7 +151,7 @@ def test_delete_takes_many_and_only_these(valkey: RedisServer) -> None:
         assert isinstance(await get(l2, "t", "a"), Hit)
 
 
-def test_clear_hits_its_scope_or_all_and_nothing_else(valkey: RedisServer) -> None:
+def test_clear_hits_its_scope_or_all_and_nothing_else(valkey: Server) -> None:
     @run(valkey)
     async def _(l2: RedisDistributedCache, client: Redis, prefix: str) -> None:
         other = RedisDistributedCache(client, prefix=f"{prefix}-other")
@@ -173,7 +173,7 @@ def test_clear_hits_its_scope_or_all_and_nothing_else(valkey: RedisServer) -> No
 
 
 def test_every_clear_counts_within_one_microsecond_and_under_a_clock_that_went_back(
-    valkey: RedisServer,
+    valkey: Server,
 ) -> None:
     @run(valkey)
     async def _(l2: RedisDistributedCache, client: Redis, prefix: str) -> None:
@@ -185,7 +185,7 @@ def test_every_clear_counts_within_one_microsecond_and_under_a_clock_that_went_b
             assert await is_miss(l2, "s", "k")
 
 
-def test_losing_the_clears_brings_nothing_back(valkey: RedisServer) -> None:
+def test_losing_the_clears_brings_nothing_back(valkey: Server) -> None:
     @run(valkey)
     async def _(l2: RedisDistributedCache, client: Redis, prefix: str) -> None:
         await store(l2, "s", "k", b"old")
@@ -194,7 +194,7 @@ def test_losing_the_clears_brings_nothing_back(valkey: RedisServer) -> None:
         assert await is_miss(l2, "s", "k")
 
 
-def test_scopes_and_keys_are_any_text_and_never_collide(valkey: RedisServer) -> None:
+def test_scopes_and_keys_are_any_text_and_never_collide(valkey: Server) -> None:
     @run(valkey)
     async def _(l2: RedisDistributedCache, client: Redis, prefix: str) -> None:
         texts = [
@@ -221,7 +221,7 @@ def test_scopes_and_keys_are_any_text_and_never_collide(valkey: RedisServer) -> 
         assert [hit.data for hit in hits if isinstance(hit, Hit)] == [b"%d" % n for n in range(len(pairs))]
 
 
-def test_a_foreign_value_under_our_key_is_a_miss_that_can_be_filled(valkey: RedisServer) -> None:
+def test_a_foreign_value_under_our_key_is_a_miss_that_can_be_filled(valkey: Server) -> None:
     @run(valkey)
     async def _(l2: RedisDistributedCache, client: Redis, prefix: str) -> None:
         for key, value in (("short", "V"), ("long", "x" * 200), ("empty", "")):
@@ -232,7 +232,7 @@ def test_a_foreign_value_under_our_key_is_a_miss_that_can_be_filled(valkey: Redi
             assert await l2.fill("s", key, b"v", stamp=P, ttl=60, token=token)
 
 
-def test_the_gets_of_one_turn_share_a_round_trip(valkey: RedisServer) -> None:
+def test_the_gets_of_one_turn_share_a_round_trip(valkey: Server) -> None:
     @run(valkey)
     async def _(l2: RedisDistributedCache, client: Redis, prefix: str) -> None:
         await asyncio.gather(*(get(l2, "s", "warm") for _ in range(2)))
@@ -258,7 +258,7 @@ async def script_calls(client: Redis) -> int:
     return sum(int(stats[name]["calls"]) for name in ("cmdstat_evalsha", "cmdstat_eval") if name in stats)
 
 
-def test_hundreds_of_concurrent_calls_share_a_few_connections(valkey: RedisServer) -> None:
+def test_hundreds_of_concurrent_calls_share_a_few_connections(valkey: Server) -> None:
     @run(valkey)
     async def _(l2: RedisDistributedCache, client: Redis, prefix: str) -> None:
         before = (await client.info("stats"))["total_connections_received"]
@@ -270,7 +270,7 @@ def test_hundreds_of_concurrent_calls_share_a_few_connections(valkey: RedisServe
         assert (await client.info("stats"))["total_connections_received"] - before <= 4
 
 
-def test_it_may_be_opened_again_in_another_loop(valkey: RedisServer) -> None:
+def test_it_may_be_opened_again_in_another_loop(valkey: Server) -> None:
     l2 = RedisDistributedCache(Redis.from_url(valkey.url), prefix=uuid.uuid4().hex)
 
     async def use() -> None:

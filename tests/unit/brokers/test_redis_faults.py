@@ -21,11 +21,12 @@ from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_brokers.redis import RedisDistributedCache, RedisStreamsLog
 from tests.servers.process import ServerProcess
 from tests.servers.proxy import Proxy
-from tests.servers.valkey import RedisServer, ValkeyServer
+from tests.servers.server import Server
+from tests.servers.valkey import ValkeyServer
 
 
 @pytest.fixture
-def proxy(valkey: RedisServer) -> Iterator[Proxy]:
+def proxy(valkey: Server) -> Iterator[Proxy]:
     with Proxy(valkey.url) as proxy:
         yield proxy
 
@@ -93,7 +94,7 @@ def test_a_repeat_of_what_never_arrived_is_appended(proxy: Proxy) -> None:
     asyncio.run(main())
 
 
-def test_a_connection_lost_between_or_inside_reads_is_an_error(valkey: RedisServer) -> None:
+def test_a_connection_lost_between_or_inside_reads_is_an_error(valkey: Server) -> None:
     async def main() -> None:
         log = new_log(valkey.url)
         async with Redis.from_url(valkey.url, client_name="admin") as admin:
@@ -215,7 +216,7 @@ def test_a_frozen_server_neither_holds_up_close_nor_piles_up_connections(own_val
     asyncio.run(main())
 
 
-def test_a_cancelled_call_fails_only_itself_and_crosses_no_reply(valkey: RedisServer) -> None:
+def test_a_cancelled_call_fails_only_itself_and_crosses_no_reply(valkey: Server) -> None:
     async def main() -> None:
         l2 = RedisDistributedCache(Redis.from_url(valkey.url), prefix=uuid.uuid4().hex)
         await l2.open()

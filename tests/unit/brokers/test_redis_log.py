@@ -22,12 +22,12 @@ from async_hybrid_cache.errors import (
 from async_hybrid_cache.positions import Bounds, Position
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_brokers.redis import RedisStreamsInvalidationBus, RedisStreamsLog
-from tests.servers.valkey import RedisServer
+from tests.servers.server import Server
 
 Body = Callable[[RedisStreamsLog, Redis, str], Awaitable[None]]
 
 
-def on_log(server: RedisServer, body: Body, **options: Any) -> None:
+def on_log(server: Server, body: Body, **options: Any) -> None:
     """Run `body` with an open log, a plain client and the key of the stream."""
 
     async def main() -> None:
@@ -44,11 +44,11 @@ def on_log(server: RedisServer, body: Body, **options: Any) -> None:
     asyncio.run(main())
 
 
-def run(server: RedisServer, **options: Any) -> Callable[[Body], None]:
+def run(server: Server, **options: Any) -> Callable[[Body], None]:
     return partial(on_log, server, **options)
 
 
-def test_a_new_log_is_empty_and_its_first_offset_is_one(valkey: RedisServer) -> None:
+def test_a_new_log_is_empty_and_its_first_offset_is_one(valkey: Server) -> None:
     @run(valkey)
     async def _(log: RedisStreamsLog, client: Redis, key: str) -> None:
         bounds = await log.bounds()
@@ -61,7 +61,7 @@ def test_a_new_log_is_empty_and_its_first_offset_is_one(valkey: RedisServer) -> 
         assert await log.bounds() == Bounds(bounds.epoch, 1, 2)
 
 
-def test_records_come_back_as_they_went_in(valkey: RedisServer) -> None:
+def test_records_come_back_as_they_went_in(valkey: Server) -> None:
     @run(valkey)
     async def _(log: RedisStreamsLog, client: Redis, key: str) -> None:
         data = bytes(range(256)) * 400
@@ -73,7 +73,7 @@ def test_records_come_back_as_they_went_in(valkey: RedisServer) -> None:
         assert [r.id for r in await log.read(Position(first.epoch, 2), 10, 0)] == ["ä:2:2"]
 
 
-def test_opening_again_keeps_the_log_and_two_objects_share_it(valkey: RedisServer) -> None:
+def test_opening_again_keeps_the_log_and_two_objects_share_it(valkey: Server) -> None:
     @run(valkey)
     async def _(log: RedisStreamsLog, client: Redis, key: str) -> None:
         position = await log.append(b"a", "1")
@@ -84,7 +84,7 @@ def test_opening_again_keeps_the_log_and_two_objects_share_it(valkey: RedisServe
         await other.close()
 
 
-def test_many_open_at_once_and_agree_on_the_epoch(valkey: RedisServer) -> None:
+def test_many_open_at_once_and_agree_on_the_epoch(valkey: Server) -> None:
     @run(valkey)
     async def _(log: RedisStreamsLog, client: Redis, key: str) -> None:
         await client.delete(key)
@@ -96,7 +96,7 @@ def test_many_open_at_once_and_agree_on_the_epoch(valkey: RedisServer) -> None:
         await asyncio.gather(*(each.close() for each in logs))
 
 
-def test_a_waiting_read_ends_by_itself_and_wakes_at_once(valkey: RedisServer) -> None:
+def test_a_waiting_read_ends_by_itself_and_wakes_at_once(valkey: Server) -> None:
     @run(valkey)
     async def _(log: RedisStreamsLog, client: Redis, key: str) -> None:
         loop = asyncio.get_running_loop()
@@ -115,7 +115,7 @@ async def waiting(client: Redis) -> bool:
     return int((await client.info("clients"))["blocked_clients"]) > 0
 
 
-def test_a_start_that_is_not_there_is_lost(valkey: RedisServer) -> None:
+def test_a_start_that_is_not_there_is_lost(valkey: Server) -> None:
     @run(valkey)
     async def _(log: RedisStreamsLog, client: Redis, key: str) -> None:
         head = await log.append(b"a", "1")
@@ -130,7 +130,7 @@ def test_a_start_that_is_not_there_is_lost(valkey: RedisServer) -> None:
         assert await log.read(Position(head.epoch, 2), 10, 0.05) == []
 
 
-def test_a_trimmed_start_is_lost_and_never_skipped(valkey: RedisServer) -> None:
+def test_a_trimmed_start_is_lost_and_never_skipped(valkey: Server) -> None:
     @run(valkey)
     async def _(log: RedisStreamsLog, client: Redis, key: str) -> None:
         for i in range(5):
@@ -148,7 +148,7 @@ def test_a_trimmed_start_is_lost_and_never_skipped(valkey: RedisServer) -> None:
         assert await log.append(b"", "6") == Position(head.epoch, 6)
 
 
-def test_a_hole_is_lost(valkey: RedisServer) -> None:
+def test_a_hole_is_lost(valkey: Server) -> None:
     @run(valkey)
     async def _(log: RedisStreamsLog, client: Redis, key: str) -> None:
         for i in range(3):
@@ -161,7 +161,7 @@ def test_a_hole_is_lost(valkey: RedisServer) -> None:
             await log.read(head, 10, 0.05)
 
 
-def test_retention_trims_on_append(valkey: RedisServer) -> None:
+def test_retention_trims_on_append(valkey: Server) -> None:
     @run(valkey, retention_records=200)
     async def _(log: RedisStreamsLog, client: Redis, key: str) -> None:
         for i in range(500):
@@ -171,7 +171,7 @@ def test_retention_trims_on_append(valkey: RedisServer) -> None:
         assert 200 <= bounds.last - bounds.first + 1 <= 300
 
 
-def test_a_deleted_log_is_lost_until_opened_again_with_a_larger_epoch(valkey: RedisServer) -> None:
+def test_a_deleted_log_is_lost_until_opened_again_with_a_larger_epoch(valkey: Server) -> None:
     @run(valkey)
     async def _(log: RedisStreamsLog, client: Redis, key: str) -> None:
         head = await log.append(b"a", "1")
@@ -189,7 +189,7 @@ def test_a_deleted_log_is_lost_until_opened_again_with_a_larger_epoch(valkey: Re
             await log.read(Position(head.epoch, 2), 10, 0)
 
 
-def test_a_waiting_read_notices_that_the_log_was_replaced(valkey: RedisServer) -> None:
+def test_a_waiting_read_notices_that_the_log_was_replaced(valkey: Server) -> None:
     @run(valkey)
     async def _(log: RedisStreamsLog, client: Redis, key: str) -> None:
         head = await log.append(b"a", "1")
@@ -208,7 +208,7 @@ def test_a_waiting_read_notices_that_the_log_was_replaced(valkey: RedisServer) -
         await other.close()
 
 
-def test_of_many_that_renew_one_succeeds(valkey: RedisServer) -> None:
+def test_of_many_that_renew_one_succeeds(valkey: Server) -> None:
     @run(valkey)
     async def _(log: RedisStreamsLog, client: Redis, key: str) -> None:
         head = await log.append(b"a", "1")
@@ -231,7 +231,7 @@ def test_of_many_that_renew_one_succeeds(valkey: RedisServer) -> None:
         await asyncio.gather(*(each.close() for each in logs))
 
 
-def test_a_key_of_somebody_else_is_refused_by_name(valkey: RedisServer) -> None:
+def test_a_key_of_somebody_else_is_refused_by_name(valkey: Server) -> None:
     async def main() -> None:
         async with Redis.from_url(valkey.url) as client:
             text, stream = (f"test:{uuid.uuid4().hex}" for _ in range(2))
@@ -253,7 +253,7 @@ def test_a_key_of_somebody_else_is_refused_by_name(valkey: RedisServer) -> None:
     asyncio.run(main())
 
 
-def test_a_record_of_another_program_keeps_its_place(valkey: RedisServer) -> None:
+def test_a_record_of_another_program_keeps_its_place(valkey: Server) -> None:
     @run(valkey)
     async def _(log: RedisStreamsLog, client: Redis, key: str) -> None:
         first = await log.append(b"a", "1")
@@ -267,7 +267,7 @@ def test_a_record_of_another_program_keeps_its_place(valkey: RedisServer) -> Non
         ]
 
 
-def test_a_closed_log_says_so_and_opens_in_another_loop(valkey: RedisServer) -> None:
+def test_a_closed_log_says_so_and_opens_in_another_loop(valkey: Server) -> None:
     client = Redis.from_url(valkey.url)
     log = RedisStreamsLog(client, stream=f"test:{uuid.uuid4().hex}")
 
@@ -285,7 +285,7 @@ def test_a_closed_log_says_so_and_opens_in_another_loop(valkey: RedisServer) -> 
     assert second == Position(first.epoch, first.offset + 1)
 
 
-def test_every_call_is_the_users_clients_but_never_the_client_itself(valkey: RedisServer) -> None:
+def test_every_call_is_the_users_clients_but_never_the_client_itself(valkey: Server) -> None:
     port = int(valkey.url.split(":")[2].split("/")[0])
     host = valkey.url.split("//")[1].split(":")[0]
 
