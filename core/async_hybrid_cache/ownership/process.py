@@ -20,9 +20,25 @@ def process_is_gone(identity: str) -> bool | None:
     here = _place()
     if not identity or here is None or not identity.startswith(f"{here} "):
         return None
-    pid = identity.split(" ")[2]
+    pid = int(identity.split(" ")[2])
+    found = _identity(pid)
+    if found is None and _is_hidden(pid):
+        return None
     # another process may have its number by now
-    return _identity(int(pid)) != identity
+    return found != identity
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether it runs, and /proc does not show it: hidepid hides the processes of other users."""
+    if (_PROC / str(pid)).exists():
+        return False  # a zombie
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # there, and somebody else's
+    return True
 
 
 def _place() -> str | None:

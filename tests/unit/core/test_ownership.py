@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from async_hybrid_cache import CheckpointConflict, CheckpointError, CheckpointStore, FileCheckpointStore, SystemClock
-from async_hybrid_cache.ownership import Document, Lease, Standing, StoreUse, claim_slot, slot_name
+from async_hybrid_cache.ownership import Document, Lease, Standing, StoreUse, claim_slot, process, slot_name
 from async_hybrid_cache.ownership.process import process_is_gone, this_process
 from async_hybrid_cache.testing.waiting import eventually
 from tests.simulation.fleet import MemoryCheckpoints
@@ -251,6 +251,21 @@ def test_the_identity_of_a_process(tmp_path: Path) -> None:
     assert process_is_gone(f"{boot} {namespace} {pid} {int(started) + 1}") is True
     for elsewhere in ("", "another boot", f"other {namespace} {pid} {started}", f"{boot} pid:[1] {pid} {started}"):
         assert process_is_gone(elsewhere) is None
+
+
+def test_a_process_that_is_hidden_is_not_taken_for_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with hidepid, where /proc shows the processes of one's own user alone."""
+    here = this_process()
+    boot, namespace, _, started = here.split(" ")
+    (tmp_path / "sys/kernel/random").mkdir(parents=True)
+    (tmp_path / "sys/kernel/random/boot_id").write_text(boot)
+    (tmp_path / "self/ns").mkdir(parents=True)
+    (tmp_path / "self/ns/pid").symlink_to(namespace)
+    monkeypatch.setattr(process, "_PROC", tmp_path)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert process_is_gone(here) is None
+    assert process_is_gone(f"{boot} {namespace} {ended.pid} {started}") is True
 
 
 def test_a_store_is_opened_by_the_first_and_closed_by_the_last() -> None:
