@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -11,6 +12,8 @@ from ..checkpoint import CheckpointStore, Kept
 from ..errors import CheckpointConflict, CheckpointError
 
 __all__ = ["StoreUse"]
+
+logger = logging.getLogger("async_hybrid_cache")
 
 T = TypeVar("T")
 
@@ -47,14 +50,27 @@ class StoreUse:
         return await self._call(lambda: self.store.save(name, data, version))
 
     async def close(self) -> None:
-        """End this use; the last one closes the store."""
+        """End this use; the last one closes the store, in bounded time. Never raises."""
         opened = _opened.get(id(self.store))
         if opened is None or self not in opened.users:
             return
         opened.users.discard(self)
-        if not opened.users:
-            del _opened[id(self.store)]
+        if opened.users:
+            return
+        try:
             if opened.loop is asyncio.get_running_loop():
+                await bounded(self._close(opened), self._seconds, CheckpointError, "the checkpoint store")
+        except Exception as error:
+            logger.warning("a checkpoint store did not close in good order: %s", type(error).__name__)
+        finally:
+            if not opened.users and _opened.get(id(self.store)) is opened:
+                del _opened[id(self.store)]
+
+    async def _close(self, opened: _Opened) -> None:
+        async with opened.turn:
+            # somebody may have begun to use it while this waited
+            if not opened.users:
+                opened.ready = False
                 await self.store.close()
 
     async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -83,6 +99,8 @@ class StoreUse:
         opened = _opened.get(id(self.store))
         if opened is None or opened.loop is not loop:
             # a loop that ended without a close, or the parent's of a fork
+            for key in [key for key, other in _opened.items() if other.loop.is_closed()]:
+                del _opened[key]
             opened = _opened[id(self.store)] = _Opened(loop)
         opened.users.add(self)
         return opened

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +301,70 @@ def test_a_store_is_opened_by_the_first_and_closed_by_the_last() -> None:
 async def scenario_in_another_loop(store: CheckpointStore) -> None:
     use = StoreUse(store, 1.0)
     await use.load("n")
+
+
+def test_a_store_that_is_used_again_while_it_closes_is_open_afterwards() -> None:
+    class Slow(MemoryCheckpoints):
+        is_open = closing = False
+
+        async def open(self) -> None:
+            self.is_open = True
+
+        async def close(self) -> None:
+            self.closing = True
+            for _ in range(20):
+                await asyncio.sleep(0)
+            self.is_open = False
+
+        async def load(self, name: str) -> Any:
+            assert self.is_open
+            return await super().load(name)
+
+    async def scenario() -> None:
+        store = Slow()
+        one, two = StoreUse(store, 1.0), StoreUse(store, 1.0)
+        await one.load("n")
+        closing = asyncio.create_task(one.close())
+        while not store.closing:
+            await asyncio.sleep(0)
+        await two.load("n")
+        await closing
+        await two.load("n")
+        await two.close()
+        assert not store.is_open
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_a_store_that_does_not_close_holds_up_nobody(hangs: bool, caplog: pytest.LogCaptureFixture) -> None:
+    class Stuck(MemoryCheckpoints):
+        async def close(self) -> None:
+            if hangs:
+                await asyncio.Event().wait()
+            raise OSError(5, "secret")
+
+    async def scenario() -> None:
+        use = StoreUse(Stuck(), 0.05)
+        await use.load("n")
+        async with asyncio.timeout(5):
+            await use.close()
+
+    asyncio.run(scenario())
+    assert "did not close in good order" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_store_that_was_left_open_in_a_loop_that_ended_is_let_go_of() -> None:
+    def leave_open() -> weakref.ref[MemoryCheckpoints]:
+        store = MemoryCheckpoints()
+        asyncio.run(scenario_in_another_loop(store))
+        return weakref.ref(store)
+
+    left = leave_open()
+    asyncio.run(scenario_in_another_loop(MemoryCheckpoints()))
+    gc.collect()
+    assert left() is None
 
 
 def test_a_store_that_fails_is_opened_again_and_one_that_hangs_is_left() -> None:
