@@ -169,6 +169,8 @@ class Session:
         self._link.clear("handler")
         self._counts.delivered += 1
         self._counts.gaps += isinstance(step.event, Gap)
+        if was_cancelled():
+            raise asyncio.CancelledError  # the handler kept it to itself
 
     async def _handled(self, step: Step, commit: Commit) -> bool:
         while not self._slot.lease.fresh:  # noqa: ASYNC110 - time alone takes it away

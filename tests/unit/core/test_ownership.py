@@ -325,8 +325,7 @@ def test_a_store_that_is_used_again_while_it_closes_is_open_afterwards() -> None
         one, two = StoreUse(store, 1.0), StoreUse(store, 1.0)
         await one.load("n")
         closing = asyncio.create_task(one.close())
-        while not store.closing:
-            await asyncio.sleep(0)
+        await eventually(lambda: store.closing, poll_seconds=0)
         await two.load("n")
         await closing
         await two.load("n")

@@ -145,6 +145,31 @@ async def test_an_event_whose_handler_was_stopped_is_delivered_again(scene: Scen
 
 
 @played
+async def test_a_handler_that_finishes_when_it_is_cancelled_ends_the_subscription(scene: Scene) -> None:
+    finished: list[object] = []
+    waiting = asyncio.Event()
+
+    async def finish(delivery: Delivery) -> None:
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            finished.append(delivery.event)
+            if len(finished) > 1:
+                raise
+
+    before = asyncio.all_tasks()
+    async with scene.bus().subscribe("s", finish):
+        await scene.append("o", 1, removed(1), removed(2))
+        await waiting.wait()
+    assert asyncio.all_tasks() == before
+    assert finished == [removed(1)]
+    heard = Heard()
+    async with scene.subscription(heard):
+        await heard.hears(removed(2))
+
+
+@played
 async def test_a_resent_frame_is_delivered_once(scene: Scene) -> None:
     heard = Heard()
     async with scene.subscription(heard) as subscription:
