@@ -10,11 +10,12 @@ import msgspec
 from ..errors import CheckpointConflict
 from .using import StoreUse
 
-__all__ = ["Document"]
+__all__ = ["ATTEMPTS", "Document"]
 
 logger = logging.getLogger("async_hybrid_cache")
 
-_ATTEMPTS = 16
+ATTEMPTS = 16
+"""How many attempts of unknown fate are remembered."""
 
 
 class _Sealed(msgspec.Struct, frozen=True, array_like=True):
@@ -40,7 +41,7 @@ class Document:
         self.version = 0
         self._writer = writer
         self._number = 0
-        self._attempts: deque[bytes] = deque(maxlen=_ATTEMPTS)
+        self._attempts: deque[bytes] = deque(maxlen=ATTEMPTS)
 
     async def load(self) -> bytes | None:
         """What is there now; None for nothing, or for something that nobody here wrote."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ from async_hybrid_cache_codecs.events import CacheCleared, KeysExpired, KeysRemo
 from ..checkpoint import TransactionalCheckpointStore
 from ..errors import CheckpointConflict, ConfigurationError
 from ..ownership import Document
+from ..ownership.document import ATTEMPTS
 from ..positions import Position
 
 __all__ = ["Commit", "Delivery", "Gap", "Handler", "SubscriptionEvent"]
@@ -36,7 +38,7 @@ class Commit:
     def __init__(self, document: Document, encode: Callable[[], bytes]) -> None:
         self._document = document
         self._encode = encode
-        self._attempts: list[bytes] = []
+        self._attempts: deque[bytes] = deque(maxlen=ATTEMPTS)
         self.version: int | None = None
         """The version written, where the transaction was committed."""
 

@@ -122,6 +122,9 @@ class Subscription:
                 await self._begun.wait()
         except TimeoutError:
             pass
+        except BaseException:
+            await self.stop()  # nobody else will: the caller never entered its `async with`
+            raise
 
     async def stop(self) -> None:
         """Keep the position and let the next owner have it, within about 5 seconds. Stopping twice does nothing.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from async_hybrid_cache import AsyncHybridCache, CheckpointError, ConfigurationError, InvalidationBus, StreamOptions
 from async_hybrid_cache.checkpoint import CheckpointStore
+from async_hybrid_cache.ownership import Document, StoreUse
 from async_hybrid_cache.subscription import Delivery, Gap, Subscription
+from async_hybrid_cache.subscription.delivery import Commit
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysRemoved
 from async_hybrid_cache_codecs.frames import seal
@@ -167,6 +170,26 @@ async def test_a_handler_that_finishes_when_it_is_cancelled_ends_the_subscriptio
     heard = Heard()
     async with scene.subscription(heard):
         await heard.hears(removed(2))
+
+
+@played
+async def test_a_start_that_is_cancelled_leaves_nothing_behind(scene: Scene) -> None:
+    asked = asyncio.Event()
+
+    class Hanging(MemoryCheckpoints):
+        async def load(self, name: str) -> Any:
+            asked.set()
+            await asyncio.Event().wait()
+
+    before = asyncio.all_tasks()
+    subscription = scene.subscription(Heard(), checkpoints=Hanging(), call_timeout_seconds=5.0)
+    starting = asyncio.create_task(subscription.start())
+    await asked.wait()
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    assert starting.cancelled()
+    assert asyncio.all_tasks() == before
+    assert not subscription.stats().running
 
 
 @played
@@ -439,6 +462,22 @@ def test_what_is_missing_is_named() -> None:
     with pytest.raises(ConfigurationError, match="already"):
         bus.subscribe("n", _handler)
     assert isinstance(Failing(MemoryCheckpoints()), CheckpointStore)
+
+
+def test_commits_that_fail_for_a_long_time_do_not_pile_up() -> None:
+    class Transactional(MemoryCheckpoints):
+        def write(self, connection: Any, name: str, data: bytes, version: int) -> int:
+            return version + 1
+
+    commit = Commit(Document(StoreUse(Transactional(), 1.0), "n", "w"), lambda: bytes(100_000))
+    tracemalloc.start()
+    try:
+        for _ in range(500):
+            commit.write(None)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 5_000_000
 
 
 @played
