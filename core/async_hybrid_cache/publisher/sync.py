@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..errors import CacheClosed
@@ -24,7 +25,6 @@ T = TypeVar("T")
 class _Running(NamedTuple):
     loop: asyncio.AbstractEventLoop
     stop: asyncio.Event
-    thread: threading.Thread
 
 
 class SyncInvalidationPublisher:
@@ -38,6 +38,7 @@ class SyncInvalidationPublisher:
     def __init__(self, publisher: InvalidationPublisher) -> None:
         self._publisher = publisher
         self._running: _Running | None = None
+        self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         _alive.add(self)
 
@@ -46,15 +47,18 @@ class SyncInvalidationPublisher:
 
     def open(self) -> None:
         """Connect now rather than at the first call; see `InvalidationPublisher.open`."""
-        self._opened()
+        with self._lock:
+            self._opened()
 
     def close(self) -> None:
         """Let go of everything; a later call connects again. Never raises."""
         with self._lock:
             running, self._running = self._running, None
-        if running is not None:
-            running.loop.call_soon_threadsafe(running.stop.set)
-            running.thread.join()
+            thread, self._thread = self._thread, None
+            if running is not None:
+                running.loop.call_soon_threadsafe(running.stop.set)
+            if thread is not None:
+                thread.join()
 
     def __enter__(self) -> SyncInvalidationPublisher:
         self.open()
@@ -76,17 +80,10 @@ class SyncInvalidationPublisher:
         return self._call(lambda: self._publisher.invalidate_tags(tag, *more))
 
     def _call(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        running = self._opened()
-
-        async def here() -> T:
-            return await call()
-
-        made = here()
-        try:
-            future = asyncio.run_coroutine_threadsafe(made, running.loop)
-        except RuntimeError as error:  # closed by another thread since
-            made.close()
-            raise CacheClosed("the publisher was closed during the call") from error
+        with self._lock:
+            loop = self._opened().loop
+            # in the lock, so that a close comes behind it: a loop that has ended answers nobody
+            future = asyncio.run_coroutine_threadsafe(call(), loop)
         try:
             return future.result()
         except CancelledError as error:
@@ -96,33 +93,44 @@ class SyncInvalidationPublisher:
             raise
 
     def _opened(self) -> _Running:
-        with self._lock:
-            if self._running is None:
-                ready: Future[_Running] = Future()
-                # a daemon, since a thread that waits for work must not keep the process from ending
-                threading.Thread(
-                    target=self._run, args=(ready,), name="async-hybrid-cache publisher", daemon=True
-                ).start()
+        if self._running is None:
+            if self._thread is not None:
+                self._thread.join()  # that of an opening which was interrupted
+            ready: Future[_Running] = Future()
+            # a daemon, since a thread that waits for work must not keep the process from ending
+            self._thread = threading.Thread(
+                target=self._run, args=(ready,), name="async-hybrid-cache publisher", daemon=True
+            )
+            self._thread.start()
+            try:
                 self._running = ready.result()
-            return self._running
+            except BaseException:
+                # e.g. KeyboardInterrupt: the thread ends as soon as it is connected, unless it was already
+                if not ready.cancel() and ready.exception() is None:
+                    self._running = ready.result()
+                raise
+        return self._running
 
     def _run(self, ready: Future[_Running]) -> None:
         async def serve() -> None:
             stop = asyncio.Event()
             async with self._publisher:
-                ready.set_result(_Running(asyncio.get_running_loop(), stop, threading.current_thread()))
-                await stop.wait()
+                with contextlib.suppress(InvalidStateError):
+                    ready.set_result(_Running(asyncio.get_running_loop(), stop))
+                    await stop.wait()
 
         try:
             asyncio.run(serve())
         except BaseException as error:
-            if ready.done():
-                raise
-            ready.set_exception(error)
+            try:
+                ready.set_exception(error)
+            except InvalidStateError:
+                if not ready.cancelled():
+                    raise
 
     def _forked(self) -> None:
         # the thread did not come along, and the lock may be held by one that did not either
-        self._running, self._lock = None, threading.Lock()
+        self._running, self._thread, self._lock = None, None, threading.Lock()
 
 
 _alive: weakref.WeakSet[SyncInvalidationPublisher] = weakref.WeakSet()
