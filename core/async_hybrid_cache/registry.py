@@ -16,6 +16,7 @@ from .filecheckpoint import FileCheckpointStore
 __all__ = ["GROUP", "Broker", "find_broker", "find_checkpoints"]
 
 GROUP = "async_hybrid_cache.brokers"
+_OURS = "async_hybrid_cache_brokers"
 
 
 class Broker(Protocol):
@@ -91,7 +92,11 @@ def find_broker(url: str) -> Broker:
     try:
         broker: Broker = point.load()
     except ImportError as error:
-        extra = point.module.rpartition(".")[2]  # a folder of ours is named as its extra
+        package, _, extra = point.module.rpartition(".")
+        if package != _OURS:
+            owner = point.dist.name if point.dist else point.module
+            raise ConfigurationError(f"{scheme}:// comes from {owner}, which cannot be imported: {error}") from error
+        # a folder of ours is named as its extra
         raise ConfigurationError(
             f"{scheme}:// needs a client library that is not installed; run: pip install 'async-hybrid-cache[{extra}]'"
         ) from error

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from async_hybrid_cache import ConfigurationError, FileCheckpointStore
-from async_hybrid_cache.registry import find_checkpoints
+from async_hybrid_cache.registry import GROUP, find_broker, find_checkpoints
 from async_hybrid_cache_brokers.postgres import BROKER as POSTGRES
 from async_hybrid_cache_brokers.postgres import PostgresCheckpointStore
 from async_hybrid_cache_brokers.redis import RedisCheckpointStore
@@ -95,3 +96,12 @@ def test_a_server_that_is_away_is_an_error_without_credentials(tmp_path: Path) -
         await store.load("n")  # type: ignore[attr-defined]
 
     asyncio.run(scenario())
+
+
+def test_a_broker_of_a_third_party_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("shelf", "no_such_package.redis:BROKER", GROUP)
+    monkeypatch.setattr("async_hybrid_cache.registry.entry_points", lambda **_: [point])
+    with pytest.raises(ConfigurationError, match="No module named 'no_such_package'") as caught:
+        find_broker("shelf://u:geheim@h")
+    assert "pip install" not in str(caught.value)
+    assert "geheim" not in str(caught.value)
