@@ -44,8 +44,8 @@ def _plain(kind: Any) -> Any:
 
 
 _TOP: Types = {
-    "bus": str,
-    "l2": str,
+    "bus": str | None,
+    "l2": str | None,
     "namespace": str,
     "require_bus": bool,
     "distributed_timeout_seconds": float,
@@ -54,7 +54,7 @@ _TOP: Types = {
 _OPTIONS: Types = {field.name: _plain(field.type) for field in msgspec.structs.fields(CacheOptions)}
 _STREAM: Types = {
     # an object in code, its URL here
-    name: str if name == "checkpoints" else kind
+    name: str | None if name == "checkpoints" else kind
     for name, kind in get_type_hints(StreamOptions.__init__).items()
     if name != "return"
 }

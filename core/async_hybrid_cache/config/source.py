@@ -38,7 +38,7 @@ def settings(source: Source) -> Iterator[Setting | ConfigurationError]:
 
 
 def _parsed(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
-    if not isinstance(path, str | os.PathLike) or (isinstance(path, str) and "://" in path):
+    if not isinstance(path, str | os.PathLike) or (isinstance(path, str) and ("://" in path or "\0" in path)):
         # not repeated: it may be a URL with a password in it
         raise ConfigurationError(
             f"the configuration{where} is no path of a file, mapping or None; for a URL use from_url(...)"
@@ -78,8 +78,7 @@ def _of_environment() -> Iterator[Setting | ConfigurationError]:
             continue
         path = VARIABLES.get(name)
         if path is None:
-            yield ConfigurationError(
-                f"no variable {name} in the environment is known; did you mean {nearest(name, [*VARIABLES, _FILE])}?"
-            )
+            near = nearest(name.upper(), [*VARIABLES, _FILE])
+            yield ConfigurationError(f"no variable {name} in the environment is known; did you mean {near}?")
         else:
             yield Setting(path, value, name, text=True)

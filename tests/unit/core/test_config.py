@@ -217,7 +217,13 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_something_else_is_no_source() -> None:
     told = "the configuration is no path of a file, mapping or None; for a URL use from_url(...)"
-    assert refusal(5) == refusal(f"redis://u:{SECRET}@h") == told
+    assert refusal(5) == refusal(f"redis://u:{SECRET}@h") == refusal("a\0b") == told
+
+
+def test_what_a_program_has_none_of_may_be_given_as_none() -> None:
+    config = read_configuration({"bus": None, "l2": None, "stream": {"checkpoints": None, "instance_id": None}})
+    assert config.bus is None
+    assert config.new_distributed_cache() is None
 
 
 def test_what_a_configuration_documents_is_what_it_takes() -> None:

@@ -81,6 +81,7 @@ def test_a_mapping_is_taken_as_it_is(variables: Variables) -> None:
             "no variable ASYNC_HYBRID_CACHE_BUSS in the environment is known; did you mean ASYNC_HYBRID_CACHE_BUS?",
         ),
         ("OPTIONS__TTL", "5", "did you mean ASYNC_HYBRID_CACHE_OPTIONS__TTL_SECONDS?"),
+        ("options__ttl_seconds", "5", "did you mean ASYNC_HYBRID_CACHE_OPTIONS__TTL_SECONDS?"),
         ("CONFIGS", "geheim", "did you mean ASYNC_HYBRID_CACHE_CONFIG?"),
         ("OPTIONS__FAIL_SAFE_ON", "f", "no variable ASYNC_HYBRID_CACHE_OPTIONS__FAIL_SAFE_ON in the environment"),
         ("SCOPES__USERS__TTL_SECONDS", "5", "no variable ASYNC_HYBRID_CACHE_SCOPES__USERS__TTL_SECONDS in the"),
