@@ -83,6 +83,8 @@ class SqliteCheckpointStore:
         try:
             return _save(connection, name, data, version)
         except sqlite3.Error as error:
+            if "no such table" in str(error):
+                raise CheckpointError(f"the connection is to another file than {self!r}") from error
             raise self._failed(error) from error
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -195,6 +195,11 @@ def test_a_connection_that_cannot_be_used_is_refused(database: Database, tmp_pat
                     connection.execute("COMMIT")
                     with pytest.raises(CheckpointError, match="no transaction"):
                         await awaited(store.write(connection, "n", b"", 0))
+                    elsewhere = sqlite3.connect(tmp_path / "elsewhere.db", isolation_level=None)
+                    elsewhere.execute("BEGIN")
+                    with pytest.raises(CheckpointError, match="to another file than SqliteCheckpointStore"):
+                        await awaited(store.write(elsewhere, "n", b"", 0))
+                    elsewhere.close()
                     connection.execute("BEGIN")
             assert await store.load("n") is None
         finally:
