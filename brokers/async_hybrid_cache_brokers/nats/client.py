@@ -74,6 +74,11 @@ class Connection:
         version = self._client.connected_server_version
         return int(version.major), int(version.minor)
 
+    @property
+    def max_payload(self) -> int:
+        """Bytes that the server takes in one message, headers included."""
+        return self._client.max_payload
+
     async def connect(self) -> None:
         """Connect to any of the servers, once: to the first that answers soon, else to one that answers at all."""
         servers = random.sample(self._address.servers, len(self._address.servers))
@@ -128,7 +133,7 @@ class Connection:
         if not self.alive:
             raise self._closed()
         size = len(data) + sum(len(name) + len(value) + 4 for name, value in (headers or {}).items()) + 16
-        if size > self._client.max_payload:  # the server would end the connection
+        if size > self.max_payload:  # the server would end the connection
             raise MaxPayloadError
         await self._client.publish(subject, data, reply_to, None if headers is None else dict(headers))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +21,7 @@ from async_hybrid_cache_brokers.nats import NatsLog
 from async_hybrid_cache_brokers.nats.address import Address
 from async_hybrid_cache_brokers.nats.client import Connection
 from async_hybrid_cache_brokers.nats.layout import message_id, record_id
+from tests.servers.nats import NatsServer
 from tests.servers.server import LocalServer, Server
 
 Body = Callable[[NatsLog, Connection, str], Awaitable[None]]
@@ -135,6 +138,7 @@ def test_a_stream_made_by_hand_begins_at_one_and_works(nats: Server) -> None:
         ({"no_ack": True}, "no_ack"),
         ({"deny_purge": True}, "deny_purge"),
         ({"duplicate_window": 1_000_000_000}, "duplicate_window"),
+        ({"max_msg_size": 1_000_000}, "max_msg_size"),
     ],
 )
 def test_a_stream_that_would_break_a_promise_is_refused(nats: Server, change: dict[str, Any], part: str) -> None:
@@ -181,6 +185,25 @@ def test_a_server_that_is_too_old_is_refused(nats: Server, monkeypatch: pytest.M
         await log.close()
 
     asyncio.run(main())
+
+
+class NarrowNats(NatsServer):
+    """A server that takes smaller messages than by default."""
+
+    def _settings(self) -> dict[str, Any]:
+        return {**super()._settings(), "max_payload": 1_000_000}
+
+
+def test_a_server_that_takes_no_record_of_full_size_is_refused_before_one_is_stuck(tmp_path: Path) -> None:
+    async def main(url: str) -> None:
+        log = NatsLog(url)
+        with pytest.raises(LogRefused, match="max_payload to 1048576"):
+            await log.open()
+        await log.close()
+
+    with closing(NarrowNats(tmp_path)) as server:
+        server.open()
+        asyncio.run(main(server.url))
 
 
 def test_a_record_of_another_program_keeps_its_place(nats: Server) -> None:
