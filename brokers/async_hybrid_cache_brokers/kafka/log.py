@@ -109,7 +109,7 @@ class KafkaLog:
                     await self._refresh(writer)
             self._producer.settle()
             view = self._known()
-            if (view.epoch, view.base) != (opened, base) or offset <= after:
+            if (view.epoch, view.base) != (opened, base) or offset <= max(after, base):
                 raise PositionLost(f"{self!r} has begun a new epoch; open it again")
             return Position(opened, offset - base)
 
