@@ -229,6 +229,23 @@ def test_bounds_and_reads_at_once_with_appends_are_true(kafka: Server) -> None:
         assert log._view is view, "the log was looked at from the beginning again"
 
 
+def test_both_connections_are_made_at_once(kafka: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    @at_place(kafka.url)
+    async def _(place: Place) -> None:
+        await place.opened()
+        both, connect, asked = asyncio.Barrier(2), Link.connect, False
+
+        async def together(self: Link) -> None:
+            nonlocal asked
+            if asked:
+                await both.wait()
+            asked = True  # the first one asks who leads the partition
+            await connect(self)
+
+        monkeypatch.setattr(Link, "connect", together)
+        await place.opened()
+
+
 def test_a_closed_log_says_so_and_opens_in_another_loop(kafka: Server) -> None:
     kept: list[KafkaLog] = []
     found: list[Position] = []
