@@ -349,6 +349,46 @@ def test_one_server_of_the_list_is_enough(own_nats: LocalServer, monkeypatch: py
     asyncio.run(main())
 
 
+def test_a_server_that_is_slow_is_not_given_up_for_the_next_one(nats: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.sample", lambda servers, count: list(servers))
+
+    async def main() -> None:
+        next_asked = asyncio.Event()
+
+        async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            listener.close()  # one connection, and no second try
+            await next_asked.wait()
+            server_reader, server_writer = await asyncio.open_connection(*nats.url.removeprefix("nats://").split(":"))
+            await asyncio.wait(
+                [asyncio.create_task(pump(reader, server_writer)), asyncio.create_task(pump(server_reader, writer))]
+            )
+
+        async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(65536):
+                writer.write(data)
+            writer.close()
+
+        async def frozen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            next_asked.set()
+            await reader.read()
+            gone.set()
+            writer.close()
+
+        gone = asyncio.Event()
+        listener = await asyncio.start_server(slow, "127.0.0.1", 0)
+        silent = await asyncio.start_server(frozen, "127.0.0.1", 0)
+        ports = [server.sockets[0].getsockname()[1] for server in (listener, silent)]
+        log = NatsLog(",".join(f"nats://127.0.0.1:{port}" for port in ports), stream=f"test-{uuid4()}")
+        await log.open()
+        async with asyncio.timeout(5):
+            await gone.wait()  # nothing is left of the connection that came second
+        assert (await log.append(b"data", "id")).offset == 1
+        await log.close()
+        silent.close()
+
+    asyncio.run(main())
+
+
 def test_a_subject_nobody_listens_to_is_no_answer(nats: Server) -> None:
     @run(nats)
     async def _(log: NatsLog, connection: Connection, name: str) -> None:
