@@ -85,14 +85,15 @@ async def write_until_lost(log: NatsLog) -> None:
     raise AssertionError("the new epoch was never noticed")
 
 
-def test_a_leader_that_dies_takes_nothing_with_it_and_nothing_comes_twice(cluster: NatsCluster) -> None:
+@pytest.mark.parametrize("fault", ["kill", "stop"])
+def test_a_leader_that_is_lost_takes_nothing_with_it_and_nothing_comes_twice(cluster: NatsCluster, fault: str) -> None:
     async def main() -> None:
         stream = f"test-{uuid4()}"
         logs = [NatsLog(cluster.url, stream=stream, replicas=3) for _ in range(3)]
         for log in logs:
             await log.open()
         leader = await asyncio.to_thread(cluster.leader, stream)
-        await lose_nothing(logs, lambda: asyncio.to_thread(leader.kill))
+        await lose_nothing(logs, lambda: asyncio.to_thread(getattr(leader, fault)))
         for log in logs:
             await log.close()
 
