@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from async_hybrid_cache.bus import StreamOptions
 from async_hybrid_cache.errors import ConfigurationError
+from async_hybrid_cache.urls import url_options
 
 from .bus import KafkaInvalidationBus
 
@@ -60,17 +60,7 @@ def _parsed(url: str) -> dict[str, Any]:
 
 
 def _query(scheme: str, query: str) -> dict[str, Any]:
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    known = _OPTIONS[scheme]
-    for name, value in options.items():
-        if not re.fullmatch(r"[a-z_]{1,30}", name):
-            raise ConfigurationError(f"the {scheme}:// URL has something after '?' that is no option; {_ESCAPE}")
-        if name not in known:
-            raise ConfigurationError(
-                f"the {scheme}:// URL has an unknown option {name!r}; known: {', '.join(sorted(known))}"
-            )
-        if not value:
-            raise ConfigurationError(f"the option {name!r} of the {scheme}:// URL is empty")
+    options = url_options(scheme, query, _OPTIONS[scheme], escape=_ESCAPE)
     arguments: dict[str, Any] = {}
     for name, number in (("replication_factor", int), ("retention_seconds", float)):
         if name in options:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import Any
 
 from aiokafka.conn import create_conn  # type: ignore[import-untyped]
 from aiokafka.errors import KafkaConnectionError  # type: ignore[import-untyped]
+from aiokafka.protocol.admin import SaslAuthenticateRequest  # type: ignore[import-untyped]
 
 from .access import Access, Address
 
@@ -17,6 +19,14 @@ CONNECT_SECONDS = 5.0
 CALL_SECONDS = 5.0
 
 _NEVER_MS = 86_400_000  # aiokafka's own bound on a request; `call` sets a better one
+
+
+def _shows_no_login(record: logging.LogRecord) -> bool:
+    return all(getattr(each, "API_KEY", None) != SaslAuthenticateRequest.API_KEY for each in record.args or ())
+
+
+# at level DEBUG aiokafka writes down all that it sends, a password too
+logging.getLogger("aiokafka.conn").addFilter(_shows_no_login)
 
 
 class Link:

@@ -109,7 +109,7 @@ class KafkaLog:
                     await self._refresh(writer)
             self._producer.settle()
             view = self._known()
-            if (view.epoch, view.base) != (opened, base) or offset <= after:
+            if (view.epoch, view.base) != (opened, base) or offset <= max(after, base):
                 raise PositionLost(f"{self!r} has begun a new epoch; open it again")
             return Position(opened, offset - base)
 
@@ -181,8 +181,7 @@ class KafkaLog:
             self._drop()
             address = await self._topic.leader(self._access)
             self._writer, self._reader = Link(self._access, address), Link(self._access, address)
-            await self._writer.connect()
-            await self._reader.connect()
+            await _connect(self._writer, self._reader)
         return self._writer
 
     def _drop(self) -> None:
@@ -200,3 +199,14 @@ class KafkaLog:
         if self._view is None:
             raise LogUnavailable(f"{self!r} is not open")
         return self._view
+
+
+async def _connect(*links: Link) -> None:
+    # at once, since to be let in takes up to five round trips
+    connecting = [asyncio.ensure_future(link.connect()) for link in links]
+    try:
+        await asyncio.gather(*connecting)
+    finally:
+        for each in connecting:
+            each.cancel()
+        await asyncio.wait(connecting)

@@ -22,17 +22,6 @@ _PAUSE_SECONDS = 0.02
 _NO_TRANSACTIONS: Any = None
 _NEW_IDENTITY = InitProducerIdRequest(_NO_TRANSACTIONS, 0)
 
-# the broker said no before it wrote anything
-_NOTHING_WRITTEN = (
-    errors.UnknownTopicOrPartitionError,
-    errors.LeaderNotAvailableError,
-    errors.NotLeaderForPartitionError,
-    errors.NotEnoughReplicasError,
-    errors.MessageSizeTooLargeError,
-    errors.RecordListTooLargeError,
-    errors.TopicAuthorizationFailedError,
-    errors.ClusterAuthorizationFailedError,
-)
 # the broker has forgotten this producer, or knows another past of it
 _FORGOTTEN = (
     errors.OutOfOrderSequenceNumber,
@@ -83,13 +72,12 @@ class Producer:
         self._identity = self._doubt = self._landed = None
 
     async def _attempt(self, link: Link, id: str, data: bytes, claim: Claim, marker: int | None) -> int:
-        repeated = self._doubt == id
-        if self._doubt is not None and not repeated:
-            self.forget()
+        if self._doubt != id:
+            if self._doubt is not None:
+                self.forget()
+            self._after = claim.verified
         if self._identity is None:
             self._identity, self._sequence = await _identity(link), 0
-        if not repeated:
-            self._after = claim.verified
         self._doubt = id
         producer_id, producer_epoch = self._identity
         one = batch(
@@ -102,13 +90,8 @@ class Producer:
             sequence=self._sequence,
         )
         request = ProduceRequest(None, _ALL_REPLICAS, round(CALL_SECONDS * 1000), [(self._topic, [(0, one)])])
-        reply = await link.call(request)
-        try:
-            offset = _offset(reply)
-        except _NOTHING_WRITTEN:
-            if not repeated:
-                self._doubt = None
-            raise
+        # an error proves nothing: a leader that was deposed gives one for what it wrote, and its replicas have
+        offset = _offset(await link.call(request))
         self._doubt = None
         self._sequence = (self._sequence + 1) % _SEQUENCES
         return offset

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import parse_qsl
 
 from async_hybrid_cache.bus import StreamOptions
 from async_hybrid_cache.errors import ConfigurationError
+from async_hybrid_cache.urls import url_options
 
 from .address import Access
 from .bus import NatsInvalidationBus
@@ -62,19 +62,8 @@ def _parts(url: str) -> tuple[str, int, Access]:
         raise ConfigurationError("a NATS URL begins with nats:// or tls://")
     if "#" in url:
         raise ConfigurationError(f"the {scheme}:// URL has a fragment ('#...'); {_ESCAPE}")
-    known = _OPTIONS[scheme]
-    access: dict[str, Any] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        # no value in these errors: it could hold a part of the password
-        if not re.fullmatch(r"[a-z_]{1,30}", name):
-            raise ConfigurationError(f"the {scheme}:// URL has something after '?' that is no option; {_ESCAPE}")
-        if name not in known:
-            raise ConfigurationError(
-                f"the {scheme}:// URL has an unknown option {name!r}; known: {', '.join(sorted(known))}"
-            )
-        if not value:
-            raise ConfigurationError(f"the option {name!r} of the {scheme}:// URL is empty")
-        access[name] = _flag(name, value) if name in _FLAGS else value
+    options = url_options(scheme, query, _OPTIONS[scheme], escape=_ESCAPE)
+    access: dict[str, Any] = {name: _flag(name, value) if name in _FLAGS else value for name, value in options.items()}
     replicas = access.pop("replicas", "1")
     if not re.fullmatch("[1-5]", replicas):
         raise ConfigurationError("the option 'replicas' must be one of 1 to 5")

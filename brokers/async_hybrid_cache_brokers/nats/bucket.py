@@ -16,7 +16,8 @@ from nats.js.errors import APIError
 from async_hybrid_cache.errors import CacheError
 
 from .address import Address
-from .client import AccessRefused, Connection
+from .client import Connection
+from .entry import AccessRefused
 from .names import checked_bucket
 
 __all__ = ["Bucket", "Stored"]

@@ -10,7 +10,7 @@ from nats.js.errors import APIError
 
 from async_hybrid_cache.errors import LogRefused, LogUnavailable, PositionLost
 
-from .client import AccessRefused
+from .entry import AccessRefused
 
 __all__ = ["COMPARING", "MESSAGE_MISSING", "NAME_IN_USE", "STREAM_MISSING", "WRONG_SEQUENCE", "log_failures"]
 

@@ -9,7 +9,10 @@ from urllib.parse import quote, unquote
 
 from async_hybrid_cache.errors import ConfigurationError
 
-__all__ = ["Layout", "Marker", "message_id", "record_id"]
+__all__ = ["MESSAGE_BYTES", "Layout", "Marker", "message_id", "record_id"]
+
+MESSAGE_BYTES = 1024 * 1024
+"""What a message may have to hold: the largest record, and headers. It is the `max_payload` of a server by default."""
 
 _LONGEST = 200
 _DEDUPLICATION_SECONDS = 120
@@ -82,6 +85,8 @@ class Layout:
             found.insert(0, f"its subjects must be {self.events} and {self.epoch}")
         if settings.get("duplicate_window", 0) < _DEDUPLICATION_SECONDS * _NANOSECONDS:
             found.append(f"duplicate_window must be at least {_DEDUPLICATION_SECONDS} s")
+        if 0 <= settings.get("max_msg_size", -1) < MESSAGE_BYTES:
+            found.append(f"max_msg_size must be -1, or at least {MESSAGE_BYTES}")
         return "; ".join(found)
 
 

@@ -14,7 +14,7 @@ from async_hybrid_cache.validation import positive_int
 from .address import Access, Address
 from .client import Connection
 from .failures import log_failures
-from .layout import Layout, Marker
+from .layout import MESSAGE_BYTES, Layout, Marker
 from .stream import Stream
 from .tail import Tail
 
@@ -149,6 +149,8 @@ class NatsLog:
         await connection.connect()
         if connection.server_version < _OLDEST_SERVER:
             raise LogRefused("this NATS server is too old for the log; it must be 2.12 or newer")
+        if connection.max_payload < MESSAGE_BYTES:
+            raise LogRefused(f"this NATS server is too narrow for the log; set its max_payload to {MESSAGE_BYTES}")
         return self._stream
 
     async def _disconnect(self) -> None:

@@ -17,7 +17,8 @@ from nats.js.errors import APIError
 from async_hybrid_cache.errors import LogRefused, LogUnavailable, PositionLost
 from async_hybrid_cache.positions import Bounds, Position, Record
 
-from .client import AccessRefused, Connection
+from .client import Connection
+from .entry import AccessRefused
 from .failures import COMPARING, MESSAGE_MISSING, NAME_IN_USE, STREAM_MISSING, WRONG_SEQUENCE
 from .layout import Layout, Marker, message_id, record_id
 

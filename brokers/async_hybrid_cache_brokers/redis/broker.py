@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 
 from async_hybrid_cache.bus import StreamOptions
 from async_hybrid_cache.errors import ConfigurationError
+from async_hybrid_cache.urls import url_options
 
 from .bus import RedisStreamsInvalidationBus
 from .checkpoints import RedisCheckpointStore
@@ -70,17 +71,7 @@ def _checked(url: str) -> dict[str, Any]:
 
 
 def _query(scheme: str, query: str) -> dict[str, Any]:
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    known = _OPTIONS[scheme]
-    for name, value in options.items():
-        if not re.fullmatch(r"[a-z_]{1,30}", name):
-            raise ConfigurationError(f"the {scheme}:// URL has something after '?' that is no option; {_ESCAPE}")
-        if name not in known:
-            raise ConfigurationError(
-                f"the {scheme}:// URL has an unknown option {name!r}; known: {', '.join(sorted(known))}"
-            )
-        if not value:
-            raise ConfigurationError(f"the option {name!r} of the {scheme}:// URL is empty")
+    options = url_options(scheme, query, _OPTIONS[scheme], escape=_ESCAPE)
     if not re.fullmatch(r"[0-9]+", options.get("db", "0"), re.ASCII):
         raise ConfigurationError(f"the option 'db' of the {scheme}:// URL is not a number")
     if scheme != "rediss":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from async_hybrid_cache.errors import LogRefused
@@ -26,7 +28,10 @@ class LogCredentials:
 
     @needs("has_credentials")
     @scenario
-    async def test_wrong_credentials_are_refused_and_never_shown(self, world: LogWorld) -> None:
+    async def test_wrong_credentials_are_refused_and_never_shown(
+        self, world: LogWorld, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)  # what drivers write down for themselves as well
         log, intruder = await world.opened(), world.keep(world.make_intruder())
         for _ in range(2):
             error: BaseException | None = await refused(intruder)
@@ -34,6 +39,7 @@ class LogCredentials:
             while error is not None:
                 assert WRONG_PASSWORD not in f"{error!s}{error!r}"
                 error = error.__cause__
+        assert WRONG_PASSWORD not in caplog.text
         await log.append(b"data", "nobody else is harmed")
 
     @needs("has_credentials")

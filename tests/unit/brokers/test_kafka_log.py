@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from async_hybrid_cache.errors import LogUnavailable, PositionLost
 from async_hybrid_cache.positions import Bounds, Position
 from async_hybrid_cache.testing.log_calls import append_many, ids_of, read_all
 from async_hybrid_cache_brokers.kafka import KafkaLog
+from async_hybrid_cache_brokers.kafka.link import CALL_SECONDS, Link
 from tests.servers.server import Server
 from tests.unit.brokers.kafka_support import Place, at_place
 
@@ -54,6 +57,33 @@ def test_an_append_into_an_epoch_unseen_is_told_and_is_a_record_of_that_epoch(ka
         for reader in (log, late, newcomer):
             assert (await read_all(reader))[-1].position == position
             assert set(ids_of(await read_all(reader))) == {"late"}
+
+
+def test_a_record_that_turns_out_to_lie_before_the_epoch_is_lost_with_the_one_before(
+    kafka: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = Link.call
+
+    async def unanswered(self: Link, request: Any, seconds: float = CALL_SECONDS) -> Any:
+        await call(self, request, seconds)
+        self.drop()
+        raise KafkaConnectionError("cut")
+
+    @at_place(kafka.url)
+    async def _(place: Place) -> None:
+        log, other = await place.opened(), await place.opened()
+        old = await log.append(b"old", "old")
+        with monkeypatch.context() as cut:
+            cut.setattr(Link, "call", unanswered)
+            with pytest.raises(LogUnavailable):
+                await log.append(b"data", "doubtful")
+        await other.renew(old.epoch)
+        await log.open()
+        with pytest.raises(PositionLost):
+            await log.append(b"data", "doubtful")
+        await log.open()
+        assert await log.append(b"data", "doubtful") == ((await other.bounds()).epoch, 1)
+        assert ids_of(await read_all(other)) == ["doubtful"]
 
 
 def test_a_log_whose_records_have_all_aged_out_goes_on(kafka: Server) -> None:
@@ -197,6 +227,23 @@ def test_bounds_and_reads_at_once_with_appends_are_true(kafka: Server) -> None:
         assert [id for id in seen if id in set(mine)] == mine
         assert [id for id in seen if id in set(theirs)] == theirs
         assert log._view is view, "the log was looked at from the beginning again"
+
+
+def test_both_connections_are_made_at_once(kafka: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    @at_place(kafka.url)
+    async def _(place: Place) -> None:
+        await place.opened()
+        both, connect, asked = asyncio.Barrier(2), Link.connect, False
+
+        async def together(self: Link) -> None:
+            nonlocal asked
+            if asked:
+                await both.wait()
+            asked = True  # the first one asks who leads the partition
+            await connect(self)
+
+        monkeypatch.setattr(Link, "connect", together)
+        await place.opened()
 
 
 def test_a_closed_log_says_so_and_opens_in_another_loop(kafka: Server) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +21,7 @@ from async_hybrid_cache_brokers.nats import NatsLog
 from async_hybrid_cache_brokers.nats.address import Address
 from async_hybrid_cache_brokers.nats.client import Connection
 from async_hybrid_cache_brokers.nats.layout import message_id, record_id
+from tests.servers.nats import NatsServer
 from tests.servers.server import LocalServer, Server
 
 Body = Callable[[NatsLog, Connection, str], Awaitable[None]]
@@ -135,6 +138,7 @@ def test_a_stream_made_by_hand_begins_at_one_and_works(nats: Server) -> None:
         ({"no_ack": True}, "no_ack"),
         ({"deny_purge": True}, "deny_purge"),
         ({"duplicate_window": 1_000_000_000}, "duplicate_window"),
+        ({"max_msg_size": 1_000_000}, "max_msg_size"),
     ],
 )
 def test_a_stream_that_would_break_a_promise_is_refused(nats: Server, change: dict[str, Any], part: str) -> None:
@@ -181,6 +185,25 @@ def test_a_server_that_is_too_old_is_refused(nats: Server, monkeypatch: pytest.M
         await log.close()
 
     asyncio.run(main())
+
+
+class NarrowNats(NatsServer):
+    """A server that takes smaller messages than by default."""
+
+    def _settings(self) -> dict[str, Any]:
+        return {**super()._settings(), "max_payload": 1_000_000}
+
+
+def test_a_server_that_takes_no_record_of_full_size_is_refused_before_one_is_stuck(tmp_path: Path) -> None:
+    async def main(url: str) -> None:
+        log = NatsLog(url)
+        with pytest.raises(LogRefused, match="max_payload to 1048576"):
+            await log.open()
+        await log.close()
+
+    with closing(NarrowNats(tmp_path)) as server:
+        server.open()
+        asyncio.run(main(server.url))
 
 
 def test_a_record_of_another_program_keeps_its_place(nats: Server) -> None:
@@ -322,6 +345,46 @@ def test_one_server_of_the_list_is_enough(own_nats: LocalServer, monkeypatch: py
             await log.open()
         await log.close()
         frozen.close()
+
+    asyncio.run(main())
+
+
+def test_a_server_that_is_slow_is_not_given_up_for_the_next_one(nats: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.sample", lambda servers, count: list(servers))
+
+    async def main() -> None:
+        next_asked = asyncio.Event()
+
+        async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            listener.close()  # one connection, and no second try
+            await next_asked.wait()
+            server_reader, server_writer = await asyncio.open_connection(*nats.url.removeprefix("nats://").split(":"))
+            await asyncio.wait(
+                [asyncio.create_task(pump(reader, server_writer)), asyncio.create_task(pump(server_reader, writer))]
+            )
+
+        async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(65536):
+                writer.write(data)
+            writer.close()
+
+        async def frozen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            next_asked.set()
+            await reader.read()
+            gone.set()
+            writer.close()
+
+        gone = asyncio.Event()
+        listener = await asyncio.start_server(slow, "127.0.0.1", 0)
+        silent = await asyncio.start_server(frozen, "127.0.0.1", 0)
+        ports = [server.sockets[0].getsockname()[1] for server in (listener, silent)]
+        log = NatsLog(",".join(f"nats://127.0.0.1:{port}" for port in ports), stream=f"test-{uuid4()}")
+        await log.open()
+        async with asyncio.timeout(5):
+            await gone.wait()  # nothing is left of the connection that came second
+        assert (await log.append(b"data", "id")).offset == 1
+        await log.close()
+        silent.close()
 
     asyncio.run(main())
 

@@ -14,11 +14,11 @@ import pytest
 from nats.js.errors import APIError
 
 from async_hybrid_cache.errors import PositionLost
-from async_hybrid_cache.positions import Position
-from async_hybrid_cache.testing.log_calls import append_surely, ids_of, read_all, reopened
+from async_hybrid_cache.testing.log_calls import read_all
 from async_hybrid_cache_brokers.nats import NatsLog
 from async_hybrid_cache_brokers.nats.client import Connection
 from tests.servers.nats_cluster import NatsCluster
+from tests.unit.brokers.cluster_support import lose_nothing
 
 COMPARING = 10164
 
@@ -85,35 +85,15 @@ async def write_until_lost(log: NatsLog) -> None:
     raise AssertionError("the new epoch was never noticed")
 
 
-def test_a_leader_that_dies_takes_nothing_with_it_and_nothing_comes_twice(cluster: NatsCluster) -> None:
+@pytest.mark.parametrize("fault", ["kill", "stop"])
+def test_a_leader_that_is_lost_takes_nothing_with_it_and_nothing_comes_twice(cluster: NatsCluster, fault: str) -> None:
     async def main() -> None:
         stream = f"test-{uuid4()}"
         logs = [NatsLog(cluster.url, stream=stream, replicas=3) for _ in range(3)]
         for log in logs:
             await log.open()
-        epoch = (await logs[0].bounds()).epoch
-        acknowledged: list[dict[str, Position]] = [{} for _ in logs]
-        killed = asyncio.Event()
-
-        async def write(number: int) -> None:
-            after = 0
-            while after < 20:
-                id = f"{number}-{len(acknowledged[number])}"
-                (acknowledged[number][id],) = await append_surely(logs[number], id)
-                after += killed.is_set()
-
-        writing = [asyncio.create_task(write(number)) for number in range(len(logs))]
         leader = await asyncio.to_thread(cluster.leader, stream)
-        await asyncio.to_thread(leader.kill)
-        killed.set()
-        await asyncio.gather(*writing)
-        await reopened(*logs)
-        records = await read_all(logs[0])
-        assert records[0].position == Position(epoch, 1)
-        for number, of_one in enumerate(acknowledged):
-            mine = [record for record in records if record.id.startswith(f"{number}-")]
-            assert {record.id: record.position for record in mine} == of_one
-            assert ids_of(mine) == list(of_one)
+        await lose_nothing(logs, lambda: asyncio.to_thread(getattr(leader, fault)))
         for log in logs:
             await log.close()
 
