@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, overload
@@ -17,7 +18,7 @@ from .cached import CachedFunction, build, checked_key
 from .clock import Clock, SystemClock
 from .config import Source, read_configuration
 from .distributed import DistributedCache
-from .errors import ConfigurationError
+from .errors import ConfigurationError, StaleError
 from .late import Removal
 from .lifecycle import Lifecycle
 from .loader import MISSING, Loader, Loading
@@ -29,6 +30,7 @@ from .report import report_health, report_stats
 from .scoped import ScopedCache
 from .scopes import Scope, Scopes
 from .shared import SharedTier, typed
+from .staleness import Staleness
 from .stats import CacheStats, Health
 from .stream import InvalidationStream, Pending
 from .validation import checked_part, positive
@@ -82,7 +84,10 @@ class AsyncHybridCache:
         self._scopes = Scopes(clock, self._attached)
         self._l2 = SharedTier(distributed_cache, clock, timeout, lease) if distributed_cache else None
         self._stream = InvalidationStream(invalidation_bus, self._scopes, clock, rng) if invalidation_bus else None
-        self._loader = Loader(self._scopes, self._l2, self._stamp, clock, rng)
+        self._staleness = Staleness(clock.monotonic, self._heard)
+        self._loader = Loader(self._scopes, self._l2, self._stamp, self._staleness, clock, rng)
+        if self._stream:
+            self._stream.prove_within(self._options.max_staleness_seconds)
         self._lifecycle = Lifecycle(
             self._scopes, self._l2, self._stream, self._loader, clock, require_bus, self._announce
         )
@@ -164,7 +169,12 @@ class AsyncHybridCache:
             return entry.read()
         self._lifecycle.check()
         value = await self._loader.get(state, key, Loading(None, state.options, self._untyped))
-        return default if value is MISSING else value
+        if value is not MISSING:
+            return value
+        fresh = entry is not None and self.monotonic() < entry.expires_at
+        if fresh and self._staleness.withholds(entry, state.options):
+            raise StaleError(f"what is kept of {key!r} in scope {scope!r} may be too old, and there is no loader")
+        return default
 
     async def get_or_set(
         self,
@@ -176,6 +186,8 @@ class AsyncHybridCache:
     ) -> T:
         """The value of `key`, from L1, L2 or `await factory()`; that load is shared by all who ask meanwhile."""
         state = self.scope_state(scope)
+        if isinstance(options, CacheOptions) and options.max_staleness_seconds is not UNSET:
+            state.abide(_of_call(state, options))
         entry = state.store.entries.get(checked_key(key))
         if entry is not None and self.monotonic() < entry.fresh_until:
             entry.used = state.store.tick()
@@ -225,16 +237,17 @@ class AsyncHybridCache:
     ) -> Receipt:
         """`set` with everything resolved: delete in L2, append, put in L2 and L1 under the event's position."""
         removed = KeysRemoved(scope.name, (key,))
+        began_at = self.monotonic()
         token, pending = await self._change(
             removed,
             lambda: self._scopes.fence_keys(scope.name, (key,)),
             lambda l2: l2.lease(scope.name, key),
         )
-        with scope.setting(key, self._stamp()) as setting:
+        with scope.setting(key, self._stamp(), began_at) as setting:
             receipt = await self._lifecycle.receipt(pending)
         stamp = receipt.position or setting.stamp
         if not setting.fenced and self._scopes.tombstones.allow(scope.name, key, stamp, stamp):
-            self._loader.keep(scope, key, value, options, stamp)
+            self._loader.keep(scope, key, value, options, stamp, began_at)
             if token is not None and self._l2 is not None and options.ttl_seconds > 0:
                 await self._l2.fill(
                     scope.name, key, value, serializer(), stamp=stamp, ttl=options.ttl_seconds, token=token
@@ -327,11 +340,11 @@ class AsyncHybridCache:
 
     def stats(self) -> CacheStats:
         """Everything counted so far."""
-        return report_stats(self._scopes, self._loader, self._l2, self._stream)
+        return report_stats(self._scopes, self._loader, self._staleness, self._l2, self._stream)
 
     def health(self) -> Health:
         """Whether everything that was configured works, and since when not."""
-        return report_health(self._lifecycle, self._l2, self._stream)
+        return report_health(self._lifecycle, self._options, self._l2, self._stream)
 
     # -- for the parts ---------------------------------------------------------------------------------------
 
@@ -340,7 +353,14 @@ class AsyncHybridCache:
         state = self._scopes.get(name, self._options)
         if options is not None:
             state.adopt(options)
+            self.abide(state, state.options)
         return state
+
+    def abide(self, scope: Scope, options: EffectiveOptions) -> None:
+        """Reads in `scope` under `options` are to be expected: judge by their bound, and prove often enough for it."""
+        scope.abide(options)
+        if self._stream and options.on_stale != "serve":
+            self._stream.prove_within(options.max_staleness_seconds)
 
     def serializer_for(self, annotation: Any) -> Serializer:
         """The L2's serializer, bound to a type where it can be."""
@@ -353,6 +373,10 @@ class AsyncHybridCache:
 
     def _stamp(self) -> Position:
         return self._stream.stamp if self._stream else ORIGIN
+
+    def _heard(self) -> float:
+        # alone, it hears everything
+        return self._stream.caught_up_at if self._stream else math.inf
 
     def _attached(self) -> None:
         if self._l2:

@@ -107,6 +107,7 @@ def build(
         scope.bound(options.lru_max_keys)
     serializer = functools.cache(lambda: cache.serializer_for(_return_annotation(function)))
     merged = [scope.options, scope.options.override(options)]
+    cache.abide(scope, merged[1])
 
     def effective() -> EffectiveOptions:
         # the scope may be given options of its own after the function was decorated

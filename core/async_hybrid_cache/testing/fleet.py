@@ -12,6 +12,7 @@ from async_hybrid_cache.bus import InvalidationBus
 from async_hybrid_cache.cache import AsyncHybridCache
 from async_hybrid_cache.errors import LogUnavailable
 from async_hybrid_cache.log import EventLog
+from async_hybrid_cache.options import CacheOptions
 from async_hybrid_cache.positions import Bounds, Position, Record
 from async_hybrid_cache.receipt import Receipt
 from async_hybrid_cache.stats import StreamStats
@@ -120,13 +121,13 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(*logs: Callable[[], EventLog]) -> AsyncIterator[Fleet]:
+async def fleet(*logs: Callable[[], EventLog], options: CacheOptions | None = None) -> AsyncIterator[Fleet]:
     """An instance for each, whose handles it makes."""
     database: dict[str, int] = {}
     async with AsyncExitStack() as stack:
         instances = []
         for new_log in logs:
-            cache = AsyncHybridCache(invalidation_bus=InvalidationBus(new_log))
+            cache = AsyncHybridCache(invalidation_bus=InvalidationBus(new_log), options=options)
             await stack.enter_async_context(cache)
             instances.append(Instance(cache, database))
         yield Fleet(instances, database)
