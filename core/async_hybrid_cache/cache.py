@@ -8,8 +8,6 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, overload
 
-from msgspec import UNSET
-
 from async_hybrid_cache_codecs import Serializer
 from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysRemoved, ScopeCleared
 
@@ -18,13 +16,14 @@ from .cached import CachedFunction, build, checked_key
 from .clock import Clock, SystemClock
 from .config import Source, read_configuration
 from .distributed import DistributedCache
-from .errors import ConfigurationError, StaleError
+from .errors import ConfigurationError
 from .late import Removal
 from .lifecycle import Lifecycle
 from .loader import MISSING, Loader, Loading
 from .options import CacheOptions, EffectiveOptions
+from .positioned import PositionedReads
 from .positions import ORIGIN, Position
-from .receipt import Receipt
+from .receipt import At, Receipt, position_of
 from .registry import find_broker
 from .report import report_health, report_stats
 from .scoped import ScopedCache
@@ -88,6 +87,7 @@ class AsyncHybridCache:
         self._loader = Loader(self._scopes, self._l2, self._stamp, self._staleness, clock, rng)
         if self._stream:
             self._stream.prove_within(self._options.max_staleness_seconds)
+        self._positioned = PositionedReads(self._loader, self._stream)
         self._lifecycle = Lifecycle(
             self._scopes, self._l2, self._stream, self._loader, clock, require_bus, self._announce
         )
@@ -160,21 +160,20 @@ class AsyncHybridCache:
 
     # -- reads -----------------------------------------------------------------------------------------------
 
-    async def get(self, key: str, default: Any = None, *, scope: str = DEFAULT_SCOPE) -> Any:
-        """The value of `key` in L1 or L2, else `default`. Loads nothing; stale values are not returned."""
+    async def get(self, key: str, default: Any = None, *, scope: str = DEFAULT_SCOPE, at_least: At = None) -> Any:
+        """The value of `key` in L1 or L2, else `default`. Loads nothing; stale values are not returned.
+
+        `at_least` (None): a position; what is returned holds every change up to it.
+        """
         state = self.scope_state(scope)
         entry = state.store.entries.get(checked_key(key))
-        if entry is not None and self.monotonic() < entry.fresh_until:
+        if at_least is None and entry is not None and self.monotonic() < entry.fresh_until:
             entry.used = state.store.tick()
             return entry.read()
         self._lifecycle.check()
-        value = await self._loader.get(state, key, Loading(None, state.options, self._untyped))
-        if value is not MISSING:
-            return value
-        fresh = entry is not None and self.monotonic() < entry.expires_at
-        if fresh and self._staleness.withholds(entry, state.options):
-            raise StaleError(f"what is kept of {key!r} in scope {scope!r} may be too old, and there is no loader")
-        return default
+        loading = Loading(None, state.options, self._untyped)
+        value = await self._positioned.read(state, key, loading, position_of(at_least))
+        return default if value is MISSING else value
 
     async def get_or_set(
         self,
@@ -183,16 +182,21 @@ class AsyncHybridCache:
         *,
         scope: str = DEFAULT_SCOPE,
         options: CacheOptions | None = None,
+        at_least: At = None,
     ) -> T:
-        """The value of `key`, from L1, L2 or `await factory()`; that load is shared by all who ask meanwhile."""
+        """The value of `key`, from L1, L2 or `await factory()`; that load is shared by all who ask meanwhile.
+
+        `at_least` (None): a position; what is returned holds every change up to it.
+        """
         state = self.scope_state(scope)
-        if isinstance(options, CacheOptions) and options.max_staleness_seconds is not UNSET:
-            state.abide(_of_call(state, options))
+        if isinstance(options, CacheOptions) and options.bounds_staleness:
+            state.abide(state.options_of_call(options))
         entry = state.store.entries.get(checked_key(key))
-        if entry is not None and self.monotonic() < entry.fresh_until:
+        if at_least is None and entry is not None and self.monotonic() < entry.fresh_until:
             entry.used = state.store.tick()
             return entry.read()  # type: ignore[no-any-return]
-        return await self.load(state, key, factory, _of_call(state, options), self._untyped)  # type: ignore[no-any-return]
+        effective = state.options_of_call(options)
+        return await self.load(state, key, factory, effective, self._untyped, position_of(at_least))  # type: ignore[no-any-return]
 
     def load(
         self,
@@ -201,10 +205,14 @@ class AsyncHybridCache:
         factory: Callable[[], Awaitable[Any]],
         options: EffectiveOptions,
         serializer: Callable[[], Serializer],
+        position: Position | None = None,
     ) -> Coroutine[Any, Any, Any]:
         """What `get_or_set` does on a miss, with everything resolved; where cached functions come on a miss."""
         self._lifecycle.check()
-        return self._loader.get(scope, checked_key(key), Loading(factory, options, serializer))
+        loading = Loading(factory, options, serializer)
+        if position is None:
+            return self._loader.get(scope, checked_key(key), loading)
+        return self._positioned.read(scope, checked_key(key), loading, position)
 
     async def refresh(
         self,
@@ -225,7 +233,7 @@ class AsyncHybridCache:
     ) -> Receipt:
         """Keep `value` here and in L2, and tell the other instances that theirs is old."""
         state = self.scope_state(scope)
-        return await self.store(state, checked_key(key), value, _of_call(state, options), self._untyped)
+        return await self.store(state, checked_key(key), value, state.options_of_call(options), self._untyped)
 
     async def store(
         self,
@@ -384,12 +392,3 @@ class AsyncHybridCache:
 
     def _announce(self, event: Event) -> Pending | None:
         return self._stream.publish(event) if self._stream else None
-
-
-def _of_call(scope: Scope, options: CacheOptions | None) -> EffectiveOptions:
-    effective = scope.options.override(options)
-    if options is not None and options.lru_max_keys is not UNSET:
-        raise ConfigurationError(
-            "lru_max_keys is an option of a scope, not of a call; use cache.scope(..., options=...)"
-        )
-    return effective

@@ -7,7 +7,7 @@ import logging
 import random
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from async_hybrid_cache_codecs import Serializer
 
@@ -18,13 +18,14 @@ from .distributed import Miss
 from .errors import LoaderTimeout, StaleError
 from .loads import Load
 from .options import EffectiveOptions
-from .positions import Position
+from .positions import ORIGIN, Position
 from .scopes import Scope, Scopes
 from .shared import Found, SharedTier
 from .staleness import Staleness
 
 __all__ = ["MISSING", "Loader", "Loading"]
 
+E = TypeVar("E", Exception, None)
 logger = logging.getLogger("async_hybrid_cache")
 
 MISSING: Any = object()
@@ -34,7 +35,7 @@ MISSING: Any = object()
 class Loading:
     """What a caller brings: how to load, under which options, in which codec."""
 
-    __slots__ = ("factory", "options", "past_l2", "serializer")
+    __slots__ = ("factory", "no_older_than", "options", "past_l2", "serializer")
 
     def __init__(
         self,
@@ -47,6 +48,8 @@ class Loading:
         self.options = options
         self.serializer = serializer
         self.past_l2 = past_l2
+        self.no_older_than: Position = ORIGIN
+        """Where a value in L2 has to be stamped at least."""
 
 
 class Loader:
@@ -79,7 +82,9 @@ class Loader:
     async def get(self, scope: Scope, key: str, loading: Loading) -> Any:
         """The value: kept and vouched for anew, or from the load of `key` that is under way, or a new one."""
         entry = scope.store.entries.get(key)
-        if entry is not None and self._staleness.may_serve(scope.store, entry, loading.options):
+        if entry is not None and (
+            self._now() < entry.fresh_until or self._staleness.may_serve(scope.store, entry, loading.options)
+        ):
             entry.used = scope.store.tick()
             return entry.read()
         self.misses += 1
@@ -100,6 +105,16 @@ class Loader:
         load = self._begin(scope, key, loading, scope.loads)
         return load.result() if load.done else await load.wait()
 
+    async def get_past(self, scope: Scope, key: str, loading: Loading, position: Position) -> Any:
+        """The value, past L1, from a load that began when `position` was acknowledged already."""
+        self.misses += 1
+        running = scope.loads if loading.factory is not None else scope.probes
+        load = running.get(key)
+        if load is None or max(load.stamp, load.no_older_than) < position:
+            self._scopes.fenced += scope.fence(key)
+            load = self._begin(scope, key, loading, running)
+        return load.result() if load.done else await load.wait()
+
     async def stop(self, timeout: float) -> None:
         """Give the loads under way `timeout` seconds, then cancel them."""
         loop = asyncio.get_running_loop()
@@ -114,6 +129,7 @@ class Loader:
 
     def _begin(self, scope: Scope, key: str, loading: Loading, running: dict[str, Load]) -> Load:
         load = running[key] = Load(self._stamp(), self._now())
+        load.no_older_than = loading.no_older_than
         task = _start(self._run(scope, key, load, loading, running))
         if not task.done():
             load.task = task
@@ -134,7 +150,8 @@ class Loader:
                     return
                 token = found.token
             if loading.factory is None:
-                load.succeed(MISSING, _same)
+                refusal = self._refusal(scope, key, loading.options, None)
+                load.succeed(MISSING, _same) if refusal is None else load.fail(refusal)
                 return
             self.loads += 1
             load.begun = True
@@ -184,6 +201,8 @@ class Loader:
         found = await l2.get(scope.name, key, loading.serializer(), oldest, lease=lease)
         if isinstance(found, Miss):
             return found
+        if found.stamp < loading.no_older_than:
+            return Miss(None)
         # an event may have arrived meanwhile, and an entry of another epoch cannot be compared with any
         if found.stamp.epoch != load.stamp.epoch or tombstones.newest(scope.name, key, found.tags) > found.stamp:
             l2.stale += 1
@@ -250,14 +269,16 @@ class Loader:
         self.stale_served += 1
         return entry.read()
 
-    def _refusal(self, scope: Scope, key: str, options: EffectiveOptions, error: Exception) -> Exception:
-        """What a caller is told where nothing stands in for the loader that failed with `error`."""
+    def _refusal(self, scope: Scope, key: str, options: EffectiveOptions, error: E) -> E | StaleError:
+        """What a caller is told where nothing stands in for a loader that failed with `error`, or is not there."""
         entry = scope.store.entries.get(key)
-        if entry is None or self._now() >= entry.stale_until or not self._staleness.withholds(entry, options):
+        if entry is None or not self._staleness.withholds(entry, options):
+            return error
+        if self._now() >= (entry.expires_at if error is None else entry.stale_until):
             return error
         refusal = StaleError(
             f"what is kept of {key!r} in scope {scope.name!r} may be older than {options.max_staleness_seconds:g} s, "
-            "and loading it anew failed"
+            "and nothing newer was to be had"
         )
         refusal.__cause__ = error
         return refusal

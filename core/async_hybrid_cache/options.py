@@ -84,6 +84,11 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_staleness_seconds: float | UnsetType | None = UNSET
     on_stale: Literal["load", "raise", "serve"] | UnsetType = UNSET
 
+    @property
+    def bounds_staleness(self) -> bool:
+        """Whether these options say anything about staleness."""
+        return self.max_staleness_seconds is not UNSET or self.on_stale is not UNSET
+
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
             value = getattr(self, name)

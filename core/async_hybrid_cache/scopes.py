@@ -46,7 +46,9 @@ class Scope:
         """Somebody reads here under `options`: nothing is served from now on beyond their bound on staleness."""
         if options.on_stale != "serve":
             self.store.tighten(options.max_staleness_seconds)
-        self.strict = self.strict or options.on_stale == "raise"
+        if options.on_stale == "raise" and not self.strict:
+            self.strict = True
+            self.store.judge_anew()
 
     def bound(self, max_keys: int | UnsetType | None) -> None:
         """Size the store, where a size is given; raises `ConfigurationError` where another one was before."""
@@ -59,6 +61,15 @@ class Scope:
             )
         self._bounded = True
         self.store.resize(max_keys)
+
+    def options_of_call(self, options: CacheOptions | None) -> EffectiveOptions:
+        """The options of one call; raises `ConfigurationError` for what only a scope can have."""
+        effective = self.options.override(options)
+        if options is not None and options.lru_max_keys is not UNSET:
+            raise ConfigurationError(
+                "lru_max_keys is an option of a scope, not of a call; use cache.scope(..., options=...)"
+            )
+        return effective
 
     @contextmanager
     def setting(self, key: str, stamp: Position, began_at: float) -> Iterator[Load]:

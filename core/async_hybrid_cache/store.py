@@ -87,8 +87,12 @@ class LocalStore:
         if seconds is None or seconds >= self.max_staleness:
             return
         self.max_staleness = seconds
+        self.judge_anew()
+
+    def judge_anew(self) -> None:
+        """Serve nothing beyond the bound as it is known now, not even what stands in for a loader."""
         for entry in self.entries.values():
-            entry.fresh_until = min(entry.fresh_until, entry.known_at + seconds)
+            entry.fresh_until = min(entry.fresh_until, entry.known_at + self.max_staleness)
 
     def put(
         self,

@@ -143,6 +143,7 @@ class Reader:
         self._count_gap(loss.value)
         stream.listener.reset(bounds.head, loss.value)
         stream.restamp(bounds.head)
+        stream.arrivals.reach(bounds.head)
 
     def _count_gap(self, reason: str) -> None:
         self.gaps += 1
@@ -157,6 +158,7 @@ class Reader:
             self._apply(record)
             if self._stream.attached:
                 self._stream.advance(record.position)
+                self._stream.arrivals.reach(record.position)
 
     def _apply(self, record: Record) -> None:
         opened = self._tail.open(record)

@@ -14,6 +14,7 @@ from async_hybrid_cache_codecs.events import Event, InstanceStarted, InstanceSto
 from ..clock import NEVER, Clock
 from ..errors import LogUnavailable
 from ..positions import ORIGIN, Position
+from .arrivals import Arrivals
 from .keeper import Keeper
 from .outbox import Outbox, Pending
 from .reader import Reader
@@ -155,6 +156,7 @@ class InvalidationStream:
         self.stamp = position
         self.attached = True
         self.listener.attach(position)
+        self.arrivals.reach(position)
         self._attached.set()
 
     def _begin(self) -> None:
@@ -163,6 +165,7 @@ class InvalidationStream:
         self.tasks = Tasks(self.link, options.retry_max_seconds)
         self.reader = Reader(self)
         self.writer = Writer(self)
+        self.arrivals = Arrivals()
         self.keeper = Keeper(options.checkpoints, options, self.clock, self._owner) if options.checkpoints else None
 
     def _in_trouble(self, name: str) -> None:

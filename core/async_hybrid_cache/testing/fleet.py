@@ -39,9 +39,9 @@ class Instance:
         assert stats is not None
         return stats
 
-    async def read(self, key: str) -> int | None:
+    async def read(self, key: str, at_least: Receipt | None = None) -> int | None:
         """The version of `key` that this instance serves."""
-        found: int | None = await self.cache.get_or_set(key, partial(self._load, key))
+        found: int | None = await self.cache.get_or_set(key, partial(self._load, key), at_least=at_least)
         return found
 
     async def write(self, key: str) -> Receipt:

@@ -1,4 +1,4 @@
-"""The promises about age: how old a value may be where nothing is heard."""
+"""The promises about age: how old a value may be where nothing is heard, and reads at a position."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def oldest_served(writer: Instance, reader: Instance) -> float:
 
 
 class StreamStaleness:
-    """How old a value may be where one instance hears nothing, and the others write."""
+    """How old a value may be where one instance hears nothing, and reading what was written elsewhere."""
 
     @scenario
     async def test_an_instance_that_is_cut_off_serves_nothing_older_than_its_bound(self, world: LogWorld) -> None:
@@ -64,4 +64,21 @@ class StreamStaleness:
             with cut_off(world, "stalled"):
                 oldest = await oldest_served(near, far)
             assert 0 < oldest < BOUND_SECONDS
+            await caches.fresh(["key"])
+
+    @scenario
+    async def test_a_read_at_a_position_sees_the_write_also_where_nothing_is_heard(self, world: LogWorld) -> None:
+        far_log = CuttableLog(world.make())
+        async with fleet(world.make, lambda: far_log) as caches:
+            near, far = caches.instances
+            for _ in range(10):
+                await far.read("key")
+                receipt = await near.write("key")
+                assert await far.read("key", at_least=receipt) == await near.read("key")
+            far_log.cut()
+            before = await far.read("key")
+            receipt = await near.write("key")
+            assert await far.read("key") == before
+            assert await far.read("key", at_least=receipt) == await near.read("key") != before
+            far_log.heal()
             await caches.fresh(["key"])
