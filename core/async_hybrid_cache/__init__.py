@@ -36,6 +36,7 @@ from .errors import (
     LogRefused,
     LogUnavailable,
     PositionLost,
+    StaleError,
 )
 from .filecheckpoint import FileCheckpointStore
 from .log import EventLog
@@ -108,6 +109,7 @@ __all__ = [
     "ScopeCleared",
     "ScopedCache",
     "Serializer",
+    "StaleError",
     "StreamOptions",
     "Subscription",
     "SubscriptionEvent",

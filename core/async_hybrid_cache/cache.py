@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, overload
-
-from msgspec import UNSET
 
 from async_hybrid_cache_codecs import Serializer
 from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysRemoved, ScopeCleared
@@ -22,13 +21,15 @@ from .late import Removal
 from .lifecycle import Lifecycle
 from .loader import MISSING, Loader, Loading
 from .options import CacheOptions, EffectiveOptions
+from .positioned import PositionedReads
 from .positions import ORIGIN, Position
-from .receipt import Receipt
+from .receipt import At, Receipt, position_of
 from .registry import find_broker
 from .report import report_health, report_stats
 from .scoped import ScopedCache
 from .scopes import Scope, Scopes
 from .shared import SharedTier, typed
+from .staleness import Staleness
 from .stats import CacheStats, Health
 from .stream import InvalidationStream, Pending
 from .validation import checked_part, positive
@@ -82,7 +83,11 @@ class AsyncHybridCache:
         self._scopes = Scopes(clock, self._attached)
         self._l2 = SharedTier(distributed_cache, clock, timeout, lease) if distributed_cache else None
         self._stream = InvalidationStream(invalidation_bus, self._scopes, clock, rng) if invalidation_bus else None
-        self._loader = Loader(self._scopes, self._l2, self._stamp, clock, rng)
+        self._staleness = Staleness(clock.monotonic, self._heard)
+        self._loader = Loader(self._scopes, self._l2, self._stamp, self._staleness, clock, rng)
+        if self._stream:
+            self._stream.prove_within(self._options.max_staleness_seconds)
+        self._positioned = PositionedReads(self._loader, self._stream)
         self._lifecycle = Lifecycle(
             self._scopes, self._l2, self._stream, self._loader, clock, require_bus, self._announce
         )
@@ -155,15 +160,19 @@ class AsyncHybridCache:
 
     # -- reads -----------------------------------------------------------------------------------------------
 
-    async def get(self, key: str, default: Any = None, *, scope: str = DEFAULT_SCOPE) -> Any:
-        """The value of `key` in L1 or L2, else `default`. Loads nothing; stale values are not returned."""
+    async def get(self, key: str, default: Any = None, *, scope: str = DEFAULT_SCOPE, at_least: At = None) -> Any:
+        """The value of `key` in L1 or L2, else `default`. Loads nothing; stale values are not returned.
+
+        `at_least` (None): a position; what is returned holds every change up to it.
+        """
         state = self.scope_state(scope)
         entry = state.store.entries.get(checked_key(key))
-        if entry is not None and self.monotonic() < entry.fresh_until:
+        if at_least is None and entry is not None and self.monotonic() < entry.fresh_until:
             entry.used = state.store.tick()
             return entry.read()
         self._lifecycle.check()
-        value = await self._loader.get(state, key, Loading(None, state.options, self._untyped))
+        loading = Loading(None, state.options, self._untyped)
+        value = await self._positioned.read(state, key, loading, position_of(at_least))
         return default if value is MISSING else value
 
     async def get_or_set(
@@ -173,14 +182,21 @@ class AsyncHybridCache:
         *,
         scope: str = DEFAULT_SCOPE,
         options: CacheOptions | None = None,
+        at_least: At = None,
     ) -> T:
-        """The value of `key`, from L1, L2 or `await factory()`; that load is shared by all who ask meanwhile."""
+        """The value of `key`, from L1, L2 or `await factory()`; that load is shared by all who ask meanwhile.
+
+        `at_least` (None): a position; what is returned holds every change up to it.
+        """
         state = self.scope_state(scope)
+        if isinstance(options, CacheOptions) and options.bounds_staleness:
+            state.abide(state.options_of_call(options))
         entry = state.store.entries.get(checked_key(key))
-        if entry is not None and self.monotonic() < entry.fresh_until:
+        if at_least is None and entry is not None and self.monotonic() < entry.fresh_until:
             entry.used = state.store.tick()
             return entry.read()  # type: ignore[no-any-return]
-        return await self.load(state, key, factory, _of_call(state, options), self._untyped)  # type: ignore[no-any-return]
+        effective = state.options_of_call(options)
+        return await self.load(state, key, factory, effective, self._untyped, position_of(at_least))  # type: ignore[no-any-return]
 
     def load(
         self,
@@ -189,10 +205,14 @@ class AsyncHybridCache:
         factory: Callable[[], Awaitable[Any]],
         options: EffectiveOptions,
         serializer: Callable[[], Serializer],
+        position: Position | None = None,
     ) -> Coroutine[Any, Any, Any]:
         """What `get_or_set` does on a miss, with everything resolved; where cached functions come on a miss."""
         self._lifecycle.check()
-        return self._loader.get(scope, checked_key(key), Loading(factory, options, serializer))
+        loading = Loading(factory, options, serializer)
+        if position is None:
+            return self._loader.get(scope, checked_key(key), loading)
+        return self._positioned.read(scope, checked_key(key), loading, position)
 
     async def refresh(
         self,
@@ -213,7 +233,7 @@ class AsyncHybridCache:
     ) -> Receipt:
         """Keep `value` here and in L2, and tell the other instances that theirs is old."""
         state = self.scope_state(scope)
-        return await self.store(state, checked_key(key), value, _of_call(state, options), self._untyped)
+        return await self.store(state, checked_key(key), value, state.options_of_call(options), self._untyped)
 
     async def store(
         self,
@@ -225,16 +245,17 @@ class AsyncHybridCache:
     ) -> Receipt:
         """`set` with everything resolved: delete in L2, append, put in L2 and L1 under the event's position."""
         removed = KeysRemoved(scope.name, (key,))
+        began_at = self.monotonic()
         token, pending = await self._change(
             removed,
             lambda: self._scopes.fence_keys(scope.name, (key,)),
             lambda l2: l2.lease(scope.name, key),
         )
-        with scope.setting(key, self._stamp()) as setting:
+        with scope.setting(key, self._stamp(), began_at) as setting:
             receipt = await self._lifecycle.receipt(pending)
         stamp = receipt.position or setting.stamp
         if not setting.fenced and self._scopes.tombstones.allow(scope.name, key, stamp, stamp):
-            self._loader.keep(scope, key, value, options, stamp)
+            self._loader.keep(scope, key, value, options, stamp, began_at)
             if token is not None and self._l2 is not None and options.ttl_seconds > 0:
                 await self._l2.fill(
                     scope.name, key, value, serializer(), stamp=stamp, ttl=options.ttl_seconds, token=token
@@ -327,11 +348,11 @@ class AsyncHybridCache:
 
     def stats(self) -> CacheStats:
         """Everything counted so far."""
-        return report_stats(self._scopes, self._loader, self._l2, self._stream)
+        return report_stats(self._scopes, self._loader, self._staleness, self._l2, self._stream)
 
     def health(self) -> Health:
         """Whether everything that was configured works, and since when not."""
-        return report_health(self._lifecycle, self._l2, self._stream)
+        return report_health(self._lifecycle, self._options, self._l2, self._stream)
 
     # -- for the parts ---------------------------------------------------------------------------------------
 
@@ -340,7 +361,14 @@ class AsyncHybridCache:
         state = self._scopes.get(name, self._options)
         if options is not None:
             state.adopt(options)
+            self.abide(state, state.options)
         return state
+
+    def abide(self, scope: Scope, options: EffectiveOptions) -> None:
+        """Reads in `scope` under `options` are to be expected: judge by their bound, and prove often enough for it."""
+        scope.abide(options)
+        if self._stream and options.on_stale != "serve":
+            self._stream.prove_within(options.max_staleness_seconds)
 
     def serializer_for(self, annotation: Any) -> Serializer:
         """The L2's serializer, bound to a type where it can be."""
@@ -354,18 +382,13 @@ class AsyncHybridCache:
     def _stamp(self) -> Position:
         return self._stream.stamp if self._stream else ORIGIN
 
+    def _heard(self) -> float:
+        # alone, it hears everything
+        return self._stream.caught_up_at if self._stream else math.inf
+
     def _attached(self) -> None:
         if self._l2:
             self._l2.enabled = True
 
     def _announce(self, event: Event) -> Pending | None:
         return self._stream.publish(event) if self._stream else None
-
-
-def _of_call(scope: Scope, options: CacheOptions | None) -> EffectiveOptions:
-    effective = scope.options.override(options)
-    if options is not None and options.lru_max_keys is not UNSET:
-        raise ConfigurationError(
-            "lru_max_keys is an option of a scope, not of a call; use cache.scope(..., options=...)"
-        )
-    return effective

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 from .errors import ConfigurationError
 from .keys import KEY, PREFIXES, key_expression
 from .method import CachedMethod
+from .receipt import At, Receipt, position_of
 
 if TYPE_CHECKING:
     from .cache import AsyncHybridCache
     from .options import CacheOptions, EffectiveOptions
-    from .receipt import Receipt
 
 __all__ = ["CachedFunction", "build"]
 
@@ -70,6 +70,10 @@ class CachedFunction(Protocol[P, R_co]):
         """Load anew, past L1 and L2, keep the result in both, and return it."""
         ...
 
+    def at_least(self, position: At, /) -> Callable[P, Coroutine[Any, Any, R_co]]:
+        """The same function, whose results hold every change up to `position` (or its token, or a receipt)."""
+        ...
+
     @overload
     def __get__(self, instance: None, owner: type) -> CachedFunction[P, R_co]: ...
     @overload
@@ -107,6 +111,7 @@ def build(
         scope.bound(options.lru_max_keys)
     serializer = functools.cache(lambda: cache.serializer_for(_return_annotation(function)))
     merged = [scope.options, scope.options.override(options)]
+    cache.abide(scope, merged[1])
 
     def effective() -> EffectiveOptions:
         # the scope may be given options of its own after the function was decorated
@@ -135,7 +140,18 @@ def build(
         key = cache_key(*args[1:], **kwargs) if is_method else cache_key(*args, **kwargs)
         return await cache.refresh(scope, key, lambda: function(*args, **kwargs), effective(), serializer)
 
-    for helper in (cache_key, remove_cached, set_cached, refresh_cached):
+    def at_least(at: At, /) -> Callable[..., Coroutine[Any, Any, Any]]:
+        position = position_of(at)
+
+        async def read(*args: Any, **kwargs: Any) -> Any:
+            key = cache_key(*args[1:], **kwargs) if is_method else cache_key(*args, **kwargs)
+            if position is None:
+                return await wrapper(*args, **kwargs)
+            return await cache.load(scope, key, lambda: function(*args, **kwargs), effective(), serializer, position)
+
+        return read
+
+    for helper in (cache_key, remove_cached, set_cached, refresh_cached, at_least):
         helper.__qualname__ = f"{label}.{helper.__name__}"
         setattr(wrapper, helper.__name__, helper)
     return CachedMethod(wrapper) if is_method else wrapper  # type: ignore[return-value]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock"]
+__all__ = ["NEVER", "Clock", "SystemClock"]
+
+NEVER = -sys.float_info.max
+"""A monotonic time before every other; finite, so that infinity may be added to it."""
 
 
 class Clock(Protocol):

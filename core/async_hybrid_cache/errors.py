@@ -17,6 +17,7 @@ __all__ = [
     "LogRefused",
     "LogUnavailable",
     "PositionLost",
+    "StaleError",
 ]
 
 
@@ -30,6 +31,10 @@ class CacheClosed(CacheError):
 
 class LoaderTimeout(CacheError, TimeoutError):
     """A loader took longer than `hard_timeout_seconds`, and there was no stale value to return."""
+
+
+class StaleError(CacheError):
+    """What is kept may be older than `max_staleness_seconds`, and with `on_stale="raise"` nothing stands in."""
 
 
 class DistributedCacheError(CacheError):

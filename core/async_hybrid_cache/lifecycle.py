@@ -14,6 +14,7 @@ from async_hybrid_cache_codecs.events import Event
 
 from .clock import Clock
 from .errors import CacheClosed, LogUnavailable
+from .exchange import note_acknowledged
 from .loader import Loader
 from .receipt import Receipt
 from .scopes import Scopes
@@ -175,6 +176,8 @@ class Lifecycle:
             return Receipt(None, False)
         if self._stream.attached and "writer" not in self._stream.link.troubles:
             await pending.wait(self._stream.options.append_timeout_seconds)
+        if pending.position is not None:
+            note_acknowledged(pending.position)
         return Receipt(pending.position, pending.position is None)
 
     def _abandoned(self) -> bool:

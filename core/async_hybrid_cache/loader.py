@@ -7,23 +7,25 @@ import logging
 import random
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from async_hybrid_cache_codecs import Serializer
 
 from .cancellation import was_cancelled
-from .clock import Clock
+from .clock import NEVER, Clock
 from .copies import Copier, copier
 from .distributed import Miss
-from .errors import LoaderTimeout
+from .errors import LoaderTimeout, StaleError
 from .loads import Load
 from .options import EffectiveOptions
-from .positions import Position
+from .positions import ORIGIN, Position
 from .scopes import Scope, Scopes
 from .shared import Found, SharedTier
+from .staleness import Staleness
 
 __all__ = ["MISSING", "Loader", "Loading"]
 
+E = TypeVar("E", Exception, None)
 logger = logging.getLogger("async_hybrid_cache")
 
 MISSING: Any = object()
@@ -33,7 +35,7 @@ MISSING: Any = object()
 class Loading:
     """What a caller brings: how to load, under which options, in which codec."""
 
-    __slots__ = ("factory", "options", "past_l2", "serializer")
+    __slots__ = ("factory", "no_older_than", "options", "past_l2", "serializer")
 
     def __init__(
         self,
@@ -46,6 +48,8 @@ class Loading:
         self.options = options
         self.serializer = serializer
         self.past_l2 = past_l2
+        self.no_older_than: Position = ORIGIN
+        """Where a value in L2 has to be stamped at least."""
 
 
 class Loader:
@@ -56,12 +60,14 @@ class Loader:
         scopes: Scopes,
         l2: SharedTier | None,
         stamp: Callable[[], Position],
+        staleness: Staleness,
         clock: Clock,
         rng: random.Random,
     ) -> None:
         self._scopes = scopes
         self._l2 = l2
         self._stamp = stamp
+        self._staleness = staleness
         self._now = clock.monotonic
         self._rng = rng
         self._tasks: set[asyncio.Task[None]] = set()
@@ -74,7 +80,13 @@ class Loader:
         self.misses = 0
 
     async def get(self, scope: Scope, key: str, loading: Loading) -> Any:
-        """The value, from the load of `key` that is under way or a new one."""
+        """The value: kept and vouched for anew, or from the load of `key` that is under way, or a new one."""
+        entry = scope.store.entries.get(key)
+        if entry is not None and (
+            self._now() < entry.fresh_until or self._staleness.may_serve(scope.store, entry, loading.options)
+        ):
+            entry.used = scope.store.tick()
+            return entry.read()
         self.misses += 1
         running = scope.loads if loading.factory is not None else scope.probes
         load = running.get(key)
@@ -93,6 +105,16 @@ class Loader:
         load = self._begin(scope, key, loading, scope.loads)
         return load.result() if load.done else await load.wait()
 
+    async def get_past(self, scope: Scope, key: str, loading: Loading, position: Position) -> Any:
+        """The value, past L1, from a load that began when `position` was acknowledged already."""
+        self.misses += 1
+        running = scope.loads if loading.factory is not None else scope.probes
+        load = running.get(key)
+        if load is None or max(load.stamp, load.no_older_than) < position:
+            self._scopes.fenced += scope.fence(key)
+            load = self._begin(scope, key, loading, running)
+        return load.result() if load.done else await load.wait()
+
     async def stop(self, timeout: float) -> None:
         """Give the loads under way `timeout` seconds, then cancel them."""
         loop = asyncio.get_running_loop()
@@ -106,7 +128,8 @@ class Loader:
             await asyncio.wait(self._tasks, timeout=1.0)
 
     def _begin(self, scope: Scope, key: str, loading: Loading, running: dict[str, Load]) -> Load:
-        load = running[key] = Load(self._stamp())
+        load = running[key] = Load(self._stamp(), self._now())
+        load.no_older_than = loading.no_older_than
         task = _start(self._run(scope, key, load, loading, running))
         if not task.done():
             load.task = task
@@ -127,7 +150,8 @@ class Loader:
                     return
                 token = found.token
             if loading.factory is None:
-                load.succeed(MISSING, _same)
+                refusal = self._refusal(scope, key, loading.options, None)
+                load.succeed(MISSING, _same) if refusal is None else load.fail(refusal)
                 return
             self.loads += 1
             load.begun = True
@@ -167,6 +191,9 @@ class Loader:
     async def _ask_l2(self, l2: SharedTier, scope: Scope, key: str, load: Load, loading: Loading) -> Found | Miss:
         if loading.past_l2:
             return Miss(await l2.lease(scope.name, key))
+        if loading.options.on_stale != "serve" and not self._staleness.within(loading.options):
+            # what may have been removed there unheard cannot be told from what was not
+            return Miss(None)
         tombstones = self._scopes.tombstones
         epoch = Position(load.stamp.epoch, 0)
         oldest = max(tombstones.newest(scope.name, key), epoch)
@@ -174,6 +201,8 @@ class Loader:
         found = await l2.get(scope.name, key, loading.serializer(), oldest, lease=lease)
         if isinstance(found, Miss):
             return found
+        if found.stamp < loading.no_older_than:
+            return Miss(None)
         # an event may have arrived meanwhile, and an entry of another epoch cannot be compared with any
         if found.stamp.epoch != load.stamp.epoch or tombstones.newest(scope.name, key, found.tags) > found.stamp:
             l2.stale += 1
@@ -203,7 +232,7 @@ class Loader:
         error = LoaderTimeout(f"the loader of {key!r} in scope {scope.name!r} took longer than {seconds:g} s")
         stale = self._stale(scope, key, loading.options) if load.waiters else MISSING
         if stale is MISSING:
-            load.refuse(error)
+            load.refuse(self._refusal(scope, key, loading.options, error))
         else:
             load.give(stale, _reader(stale, loading.options))
 
@@ -222,7 +251,7 @@ class Loader:
         wanted = load.waiters or not load.overdue
         stale = self._stale(scope, key, loading.options) if wanted else MISSING
         if stale is MISSING:
-            load.fail(error)
+            load.fail(self._refusal(scope, key, loading.options, error))
         else:
             logger.debug("a stale value stands in for %r in scope %r: %s", key, scope.name, error)
             load.succeed(stale, _reader(stale, loading.options))
@@ -231,11 +260,28 @@ class Loader:
         """The stale value of `key`, fresh for the throttle from now on; MISSING where there is none to be had."""
         entry = scope.store.entries.get(key)
         now = self._now()
-        if entry is None or now >= entry.stale_until:
+        if entry is None or now >= entry.stale_until or self._staleness.withholds(entry, options):
             return MISSING
-        entry.fresh_until = max(entry.fresh_until, min(now + options.fail_safe_throttle_seconds, entry.stale_until))
+        until = min(now + options.fail_safe_throttle_seconds, entry.stale_until)
+        if scope.strict:
+            until = min(until, self._staleness.known_at(entry.known_at) + scope.store.max_staleness)
+        entry.fresh_until = max(entry.fresh_until, until)
         self.stale_served += 1
         return entry.read()
+
+    def _refusal(self, scope: Scope, key: str, options: EffectiveOptions, error: E) -> E | StaleError:
+        """What a caller is told where nothing stands in for a loader that failed with `error`, or is not there."""
+        entry = scope.store.entries.get(key)
+        if entry is None or not self._staleness.withholds(entry, options):
+            return error
+        if self._now() >= (entry.expires_at if error is None else entry.stale_until):
+            return error
+        refusal = StaleError(
+            f"what is kept of {key!r} in scope {scope.name!r} may be older than {options.max_staleness_seconds:g} s, "
+            "and nothing newer was to be had"
+        )
+        refusal.__cause__ = error
+        return refusal
 
     def _settle(
         self,
@@ -250,7 +296,8 @@ class Loader:
         """Fill L1 if nothing overtook the load, and give the value to those who wait."""
         stamp = load.stamp if found is None else found.stamp
         if self._scopes.may_keep(scope.name, key, stamp, load):
-            self.keep(scope, key, value, loading.options, stamp, None if found is None else found.remaining)
+            began_at, remaining = (load.began_at, None) if found is None else (NEVER, found.remaining)
+            self.keep(scope, key, value, loading.options, stamp, began_at, remaining)
         else:
             self.fills_fenced += 1
         if running.get(key) is load:
@@ -264,9 +311,10 @@ class Loader:
         value: Any,
         options: EffectiveOptions,
         stamp: Position,
+        began_at: float,
         remaining: float | None = None,
     ) -> None:
-        """Put a value into L1 for its TTL, or for the time it had left in L2."""
+        """Put a value, read from the source at `began_at` or later, into L1 for its TTL, or the rest of it in L2."""
         seconds = (
             self.ttl(options) if remaining is None else min(remaining, options.ttl_seconds + options.jitter_seconds)
         )
@@ -274,8 +322,9 @@ class Loader:
             return
         now = self._now()
         kept, copy = self._own(scope, value) if options.copy_on_hit else (value, None)
-        fresh_until = now + seconds
-        scope.store.put(key, kept, copy, fresh_until, fresh_until + options.fail_safe_seconds, stamp, now)
+        expires_at = now + seconds
+        stale_until = expires_at + options.fail_safe_seconds
+        scope.store.put(key, kept, copy, expires_at, stale_until, stamp, now, self._staleness.known_at(began_at))
 
     def ttl(self, options: EffectiveOptions) -> float:
         """Seconds that an entry is fresh, jitter included."""

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from .positions import Position
+from .clock import NEVER
+from .positions import ORIGIN, Position
 
 __all__ = ["Load"]
 
@@ -14,14 +15,20 @@ __all__ = ["Load"]
 class Load:
     """A load under way. It runs in a task of its own, so that no caller's cancellation reaches it.
 
-    `stamp` is where the instance stood when it began; `fenced` means that an invalidation overtook it: those
-    who already wait still get its value, it may fill nothing, and nobody joins it any more.
+    `stamp` is where the instance stood when it began, `began_at` the monotonic time of that; `fenced` means that an
+    invalidation overtook it: those who already wait still get its value, it may fill nothing, and nobody joins it
+    any more. Who began it knew that `no_older_than` was acknowledged, so it brings every change up to that as well.
     """
 
-    __slots__ = ("_error", "_value", "begun", "done", "fenced", "overdue", "stamp", "task", "timer", "waiters")
+    __slots__ = (
+        "_error", "_value", "began_at", "begun", "done", "fenced", "no_older_than", "overdue", "stamp", "task", "timer",
+        "waiters",
+    )  # fmt: skip
 
-    def __init__(self, stamp: Position) -> None:
+    def __init__(self, stamp: Position, began_at: float = NEVER) -> None:
         self.stamp = stamp
+        self.began_at = began_at
+        self.no_older_than: Position = ORIGIN
         self.begun = False
         self.done = False
         self.fenced = False

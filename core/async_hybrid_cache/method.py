@@ -62,6 +62,10 @@ class _Bound:
     def __hash__(self) -> int:
         return hash((self.__func__, id(self.__self__)))
 
+    def at_least(self, at: Any, /) -> Callable[..., Any]:
+        """The same method, whose results hold every change up to a position."""
+        return functools.partial(self.__func__.at_least(at), self.__self__)  # type: ignore[attr-defined]
+
     async def refresh_cached(self, *args: Any, **kwargs: Any) -> Any:
         """Load anew through this instance."""
         return await self.__func__.refresh_cached(self.__self__, *args, **kwargs)  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -36,6 +36,8 @@ class EffectiveOptions(msgspec.Struct, frozen=True, kw_only=True):
     jitter_seconds: float = 0.0
     lru_max_keys: int | None = 10_000
     copy_on_hit: bool = True
+    max_staleness_seconds: float | None = 10.0
+    on_stale: Literal["load", "raise", "serve"] = "load"
 
     def override(self, options: CacheOptions | None) -> EffectiveOptions:
         """These options with whatever `options` sets in place of them."""
@@ -63,6 +65,10 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True):
     - `lru_max_keys` (10 000): entries in this process per scope; `None` is unbounded, 0 keeps nothing.
     - `copy_on_hit` (True): mutable values are copied for every caller, so that nobody changes what is cached.
       False shares one object: faster for large values that nobody writes to.
+    - `max_staleness_seconds` (10): for how long this process may serve a value after its removal elsewhere was
+      acknowledged, even when it hears nothing; `None` for up to the TTL. Without a bus it means nothing.
+    - `on_stale` (`load`): what a read does past that bound: `load` anew (a loader that fails may still be stood in
+      for by fail-safe), `raise` `StaleError` where loading anew fails, or `serve` what is there.
 
     Raises `ConfigurationError` (a `CacheError`) naming the option when made.
     """
@@ -75,6 +81,13 @@ class CacheOptions(msgspec.Struct, frozen=True, kw_only=True):
     jitter_seconds: float | UnsetType = UNSET
     lru_max_keys: int | UnsetType | None = UNSET
     copy_on_hit: bool | UnsetType = UNSET
+    max_staleness_seconds: float | UnsetType | None = UNSET
+    on_stale: Literal["load", "raise", "serve"] | UnsetType = UNSET
+
+    @property
+    def bounds_staleness(self) -> bool:
+        """Whether these options say anything about staleness."""
+        return self.max_staleness_seconds is not UNSET or self.on_stale is not UNSET
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -103,6 +116,12 @@ def _flag(name: str, value: Any) -> None:
         raise ConfigurationError(f"{name} must be True or False, not {value!r}")
 
 
+def _reaction(name: str, value: Any) -> None:
+    if value not in _REACTIONS:
+        raise ConfigurationError(f"{name} must be 'load', 'raise' or 'serve', not {value!r}")
+
+
+_REACTIONS = ("load", "raise", "serve")
 _CHECKS: dict[str, Callable[[str, Any], object]] = {
     "ttl_seconds": non_negative,
     "fail_safe_seconds": non_negative,
@@ -112,4 +131,6 @@ _CHECKS: dict[str, Callable[[str, Any], object]] = {
     "jitter_seconds": non_negative,
     "lru_max_keys": _count_or_none,
     "copy_on_hit": _flag,
+    "max_staleness_seconds": _positive_or_none,
+    "on_stale": _reaction,
 }

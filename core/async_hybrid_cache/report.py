@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from .clock import NEVER
 from .lifecycle import Lifecycle, State
 from .loader import Loader
+from .options import EffectiveOptions
 from .scopes import Scopes
 from .shared import SharedTier
+from .staleness import Staleness
 from .stats import CacheStats, DistributedStats, Health, ScopeStats, StreamStats
 from .stream import InvalidationStream
 
@@ -13,7 +16,7 @@ __all__ = ["report_health", "report_stats"]
 
 
 def report_stats(
-    scopes: Scopes, loader: Loader, l2: SharedTier | None, stream: InvalidationStream | None
+    scopes: Scopes, loader: Loader, staleness: Staleness, l2: SharedTier | None, stream: InvalidationStream | None
 ) -> CacheStats:
     """What `AsyncHybridCache.stats` returns."""
     by_scope = {
@@ -27,6 +30,7 @@ def report_stats(
         load_errors=loader.errors,
         load_timeouts=loader.timeouts,
         stale_served=loader.stale_served,
+        past_bound=staleness.past_bound,
         fenced=scopes.fenced,
         fills_fenced=loader.fills_fenced,
         entries=sum(scope.entries for scope in by_scope.values()),
@@ -70,6 +74,7 @@ def _stream(stream: InvalidationStream) -> StreamStats:
         attached=stream.attached,
         position=str(reader.applied),
         lag=reader.lag,
+        unheard_seconds=_unheard(stream),
         events_applied=reader.events,
         events_replayed=reader.replayed,
         events_appended=stream.writer.appended,
@@ -86,7 +91,13 @@ def _stream(stream: InvalidationStream) -> StreamStats:
     )
 
 
-def report_health(lifecycle: Lifecycle, l2: SharedTier | None, stream: InvalidationStream | None) -> Health:
+def _unheard(stream: InvalidationStream) -> float | None:
+    return None if stream.caught_up_at == NEVER else stream.clock.monotonic() - stream.caught_up_at
+
+
+def report_health(
+    lifecycle: Lifecycle, options: EffectiveOptions, l2: SharedTier | None, stream: InvalidationStream | None
+) -> Health:
     """What `AsyncHybridCache.health` returns."""
     if lifecycle.state not in (State.NEW, State.RUNNING):
         return Health(status="stopped", reasons=(lifecycle.state.value,))
@@ -100,6 +111,9 @@ def report_health(lifecycle: Lifecycle, l2: SharedTier | None, stream: Invalidat
             f"invalidation {name}: failing for {stream.clock.monotonic() - since:.1f} s: {error}"
             for name, (since, error) in stream.link.troubles.items()
         ]
+        unheard, bound = _unheard(stream), options.max_staleness_seconds
+        if unheard is not None and bound is not None and unheard >= bound:
+            reasons.append(f"unheard for {unheard:.1f} s: past max_staleness_seconds={bound:g}")
         for subscription in stream.subscriptions:
             reasons += subscription.troubles()
     if l2 is not None and l2.breaker.open_since is not None:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .cache import AsyncHybridCache
     from .cached import CachedFunction
     from .options import CacheOptions
-    from .receipt import Receipt
+    from .receipt import At, Receipt
 
 __all__ = ["ScopedCache"]
 
@@ -27,15 +27,20 @@ class ScopedCache:
         self._cache = cache
         self.name = name
 
-    async def get(self, key: str, default: Any = None) -> Any:
+    async def get(self, key: str, default: Any = None, *, at_least: At = None) -> Any:
         """See `AsyncHybridCache.get`."""
-        return await self._cache.get(key, default, scope=self.name)
+        return await self._cache.get(key, default, scope=self.name, at_least=at_least)
 
     async def get_or_set(
-        self, key: str, factory: Callable[[], Awaitable[T]], *, options: CacheOptions | None = None
+        self,
+        key: str,
+        factory: Callable[[], Awaitable[T]],
+        *,
+        options: CacheOptions | None = None,
+        at_least: At = None,
     ) -> T:
         """See `AsyncHybridCache.get_or_set`."""
-        return await self._cache.get_or_set(key, factory, scope=self.name, options=options)
+        return await self._cache.get_or_set(key, factory, scope=self.name, options=options, at_least=at_least)
 
     async def set(self, key: str, value: Any, *, options: CacheOptions | None = None) -> Receipt:
         """See `AsyncHybridCache.set`."""

@@ -23,21 +23,32 @@ __all__ = ["Scope", "Scopes"]
 class Scope:
     """One scope: its entries, its options, and the loads and L2 probes under way, one of each a key."""
 
-    __slots__ = ("_bounded", "loads", "name", "options", "probes", "sets", "store")
+    __slots__ = ("_bounded", "loads", "name", "options", "probes", "sets", "store", "strict")
 
     def __init__(self, name: str, options: EffectiveOptions) -> None:
         self.name = name
         self.options = options
         self.store = LocalStore(options.lru_max_keys)
+        self.strict = False
+        """Whether somebody who reads here refuses what is past its bound even where loading fails."""
         self.loads: dict[str, Load] = {}
         self.probes: dict[str, Load] = {}
         self.sets: dict[str, Load] = {}
         self._bounded = False
+        self.abide(options)
 
     def adopt(self, options: CacheOptions) -> None:
         """Take options given for this scope by name, over those that it has; see `bound` for what that raises."""
         self.bound(options.lru_max_keys)
         self.options = self.options.override(options)
+
+    def abide(self, options: EffectiveOptions) -> None:
+        """Somebody reads here under `options`: nothing is served from now on beyond their bound on staleness."""
+        if options.on_stale != "serve":
+            self.store.tighten(options.max_staleness_seconds)
+        if options.on_stale == "raise" and not self.strict:
+            self.strict = True
+            self.store.judge_anew()
 
     def bound(self, max_keys: int | UnsetType | None) -> None:
         """Size the store, where a size is given; raises `ConfigurationError` where another one was before."""
@@ -51,10 +62,19 @@ class Scope:
         self._bounded = True
         self.store.resize(max_keys)
 
+    def options_of_call(self, options: CacheOptions | None) -> EffectiveOptions:
+        """The options of one call; raises `ConfigurationError` for what only a scope can have."""
+        effective = self.options.override(options)
+        if options is not None and options.lru_max_keys is not UNSET:
+            raise ConfigurationError(
+                "lru_max_keys is an option of a scope, not of a call; use cache.scope(..., options=...)"
+            )
+        return effective
+
     @contextmanager
-    def setting(self, key: str, stamp: Position) -> Iterator[Load]:
+    def setting(self, key: str, stamp: Position, began_at: float) -> Iterator[Load]:
         """A `set` that waits for its acknowledgement; a change of the same process that comes later fences it."""
-        self.sets[key] = setting = Load(stamp)
+        self.sets[key] = setting = Load(stamp, began_at)
         try:
             yield setting
         finally:

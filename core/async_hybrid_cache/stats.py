@@ -61,6 +61,8 @@ class StreamStats(msgspec.Struct, frozen=True, kw_only=True):
     - `attached`: whether the log has been found and is followed.
     - `position`: the newest record applied, as `epoch-offset`.
     - `lag`: records known to be in the log and not applied yet.
+    - `unheard_seconds`: since when, at most, something may have been acknowledged that was not applied here; None
+      before the log is followed.
     - `events_applied`: events applied, own ones and replayed ones included.
     - `events_replayed`: records caught up with, after a restart with a checkpoint or after a broken connection.
     - `events_appended`: own events that the log has acknowledged.
@@ -80,6 +82,7 @@ class StreamStats(msgspec.Struct, frozen=True, kw_only=True):
     attached: bool
     position: str
     lag: int
+    unheard_seconds: float | None
     events_applied: int
     events_replayed: int
     events_appended: int
@@ -135,6 +138,7 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     - `load_errors`: loaders that failed, answers such as "not found" not included.
     - `load_timeouts`: loaders that took longer than `hard_timeout_seconds`.
     - `stale_served`: stale values that stood in for a loader.
+    - `past_bound`: reads that found a value which `max_staleness_seconds` no longer vouched for.
     - `fenced`: loads under way that an invalidation overtook.
     - `fills_fenced`: values not kept in L1, because their load was overtaken.
     - `entries`: entries in L1 now.
@@ -152,6 +156,7 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     load_errors: int
     load_timeouts: int
     stale_served: int
+    past_bound: int
     fenced: int
     fills_fenced: int
     entries: int

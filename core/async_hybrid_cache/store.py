@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from heapq import heappop, heappush, heapreplace
 from typing import Any
 
 import msgspec
 
+from .clock import NEVER
 from .copies import Copier
 from .positions import Position
 
@@ -18,8 +20,10 @@ _EVICTION_STEPS = 1000
 
 
 class Entry(msgspec.Struct, gc=False):
-    """One cached value. Fresh until `fresh_until`, may stand in for a failing loader until `stale_until`.
+    """One cached value. Served until `fresh_until`, may stand in for a failing loader until `stale_until`.
 
+    Its TTL ends at `expires_at`; `fresh_until` is earlier where the bound on staleness has to be judged before that.
+    It holds every change acknowledged before `known_at`, whatever this process has heard since (monotonic time).
     `used` is the tick of its last use; gc=False saves 16 bytes, and no cycle can run through an entry itself.
     """
 
@@ -30,6 +34,8 @@ class Entry(msgspec.Struct, gc=False):
     stale_until: float
     stamp: Position
     used: int
+    expires_at: float
+    known_at: float
 
     def read(self) -> Any:
         """The value as a caller may have it."""
@@ -46,12 +52,16 @@ class LocalStore:
     Expired entries and heap slots of entries already gone are swept a few at each insertion, and by `sweep`
     while nothing is inserted. Eviction looks at 1000 slots at most a call, so that of a large store of which
     nearly all was used since, a few keys more than `max_keys` may stay until later insertions have caught up.
+
+    `max_staleness` is the least bound, in seconds, of all who read here. Hits compare one number alone: no entry is
+    `fresh_until` later than that bound allows, and `Staleness` moves it on when it is reached.
     """
 
-    __slots__ = ("_cursor", "_heap", "_probes", "entries", "evictions", "max_keys", "puts", "tick")
+    __slots__ = ("_cursor", "_heap", "_probes", "entries", "evictions", "max_keys", "max_staleness", "puts", "tick")
 
     def __init__(self, max_keys: int | None) -> None:
         self.max_keys = max_keys
+        self.max_staleness = math.inf
         self.entries: dict[str, Entry] = {}
         self.tick = itertools.count(1).__next__
         self.puts = 0
@@ -72,15 +82,28 @@ class LocalStore:
         while max_keys is not None and len(self.entries) > max_keys:
             self._evict()
 
+    def tighten(self, seconds: float | None) -> None:
+        """Take a bound on staleness into account; what is kept is judged by it at its next read."""
+        if seconds is None or seconds >= self.max_staleness:
+            return
+        self.max_staleness = seconds
+        self.judge_anew()
+
+    def judge_anew(self) -> None:
+        """Serve nothing beyond the bound as it is known now, not even what stands in for a loader."""
+        for entry in self.entries.values():
+            entry.fresh_until = min(entry.fresh_until, entry.known_at + self.max_staleness)
+
     def put(
         self,
         key: str,
         value: Any,
         copy: Copier | None,
-        fresh_until: float,
+        expires_at: float,
         stale_until: float,
         stamp: Position,
         now: float,
+        known_at: float = NEVER,
     ) -> None:
         """Keep `value`, evicting the least recently used entry where the store is full."""
         if self.max_keys == 0:
@@ -89,7 +112,8 @@ class LocalStore:
         if old is not None:
             _kill(old)
         self.puts += 1
-        entry = Entry(key, value, copy, fresh_until, stale_until, stamp, self.tick())
+        fresh_until = min(expires_at, known_at + self.max_staleness)
+        entry = Entry(key, value, copy, fresh_until, stale_until, stamp, self.tick(), expires_at, known_at)
         self.entries[key] = entry
         heappush(self._heap, (entry.used, entry))
         self.sweep(now, 2)
@@ -107,6 +131,7 @@ class LocalStore:
         entry = self.entries.get(key)
         if entry is not None and entry.stamp < before:
             entry.fresh_until = min(entry.fresh_until, now)
+            entry.expires_at = min(entry.expires_at, now)
 
     def clear(self, before: Position | None = None) -> None:
         """Drop all entries; with `before`, only those stamped before that position."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from types import UnionType
-from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import UnsetType
@@ -65,7 +65,7 @@ SECTIONS: dict[str, Types] = {"": _TOP, "options": _OPTIONS, "stream": _STREAM}
 
 def in_code_only(kind: Any) -> bool:
     """Whether no text can stand for a value of this type."""
-    return get_origin(kind) is not None and get_origin(kind) not in (Union, UnionType)
+    return get_origin(kind) not in (None, Literal, Union, UnionType)
 
 
 VARIABLES: dict[str, tuple[str, ...]] = {
@@ -85,6 +85,8 @@ def wanted(kind: Any) -> str:
     """What a value of this type looks like."""
     if in_code_only(kind):
         return "a function"
+    if get_origin(kind) is Literal:
+        return " or ".join(f"'{name}'" for name in get_args(kind))
     members = get_args(kind) or (kind,)
     if str in members:
         return _KINDS[str]  # "none" may be a name
@@ -97,8 +99,10 @@ def shown(key: object) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that looks most like `name`."""
-    return get_close_matches(name, list(known), n=1, cutoff=0.0)[0]
+    """The known name that `name` begins, or else the one that looks most like it."""
+    names = list(known)
+    begun = [one for one in names if one.startswith(name)]
+    return get_close_matches(name, begun or names, n=1, cutoff=0.0)[0]
 
 
 def checked(setting: Setting, section: str) -> Any:

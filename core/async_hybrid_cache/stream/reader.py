@@ -50,6 +50,11 @@ class Reader:
         """Records known to be in the log and not applied yet."""
         return self._tail.lag
 
+    @property
+    def caught_up_at(self) -> float:
+        """The monotonic time as of which every acknowledged event is applied."""
+        return self._tail.caught_up_at
+
     def position_to_keep(self) -> Checkpoint | None:
         """What a checkpoint written now would say; None before the stream is attached."""
         return self._tail.checkpoint() if self._stream.attached else None
@@ -66,7 +71,7 @@ class Reader:
             await self._follow()
 
     async def _follow(self) -> None:
-        wait = self._tail.proof_due_in
+        wait = self._tail.proof_due_in(self._stream.proof_seconds)
         if wait <= 0:
             await self._prove()
             self._stream.link.clear("reader")
@@ -80,6 +85,7 @@ class Reader:
     async def _anchor(self) -> None:
         """Replay the recent log, and what was missed since the checkpoint, then attach."""
         stream, tail = self._stream, self._tail
+        asked_at = stream.clock.monotonic()
         bounds = await tail.bounds()
         kept = self.checkpoint
         if kept is not None and await tail.lost(bounds, Position(kept.epoch, kept.offset), kept.record_id):
@@ -93,6 +99,7 @@ class Reader:
             begin = min(begin, kept.offset + 1)
         tail.marks.load(kept.marks if kept else {})
         tail.stand(Position(bounds.epoch, begin - 1), "")
+        tail.aim(asked_at, bounds.head)
         stream.listener.replaying(self.applied)
         while self.applied < started:
             records = await tail.next(0.0)
@@ -136,6 +143,7 @@ class Reader:
         self._count_gap(loss.value)
         stream.listener.reset(bounds.head, loss.value)
         stream.restamp(bounds.head)
+        stream.arrivals.reach(bounds.head)
 
     def _count_gap(self, reason: str) -> None:
         self.gaps += 1
@@ -150,6 +158,7 @@ class Reader:
             self._apply(record)
             if self._stream.attached:
                 self._stream.advance(record.position)
+                self._stream.arrivals.reach(record.position)
 
     def _apply(self, record: Record) -> None:
         opened = self._tail.open(record)

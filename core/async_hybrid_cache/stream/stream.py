@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from async_hybrid_cache_codecs.events import Event, InstanceStarted, InstanceStopped
 
-from ..clock import Clock
+from ..clock import NEVER, Clock
 from ..errors import LogUnavailable
 from ..positions import ORIGIN, Position
+from .arrivals import Arrivals
 from .keeper import Keeper
 from .outbox import Outbox, Pending
 from .reader import Reader
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["InvalidationStream", "StreamListener"]
 
 logger = logging.getLogger("async_hybrid_cache")
+
+_PROOFS_PER_BOUND = 3
+_LEAST_PROOF_SECONDS = 0.01
 
 
 class StreamListener(Protocol):
@@ -68,9 +72,20 @@ class InvalidationStream:
         self.stamp: Position = ORIGIN
         """The position up to which a load that begins now is known to see every change."""
         self.attached = False
+        self.proof_seconds = options.proof_seconds
         self._owner = f"{rng.getrandbits(64):016x}"
         self._begin()
         self._attached = asyncio.Event()
+
+    @property
+    def caught_up_at(self) -> float:
+        """The monotonic time as of which every acknowledged event is known to be applied here."""
+        return self.reader.caught_up_at if self.attached else NEVER
+
+    def prove_within(self, seconds: float | None) -> None:
+        """Prove so often that a bound on staleness of `seconds` is kept by proofs, while the log can be reached."""
+        if seconds is not None:
+            self.proof_seconds = max(_LEAST_PROOF_SECONDS, min(self.proof_seconds, seconds / _PROOFS_PER_BOUND))
 
     def publish(self, event: Event) -> Pending:
         """Queue `event` for the log. Never waits and never fails; the writer sends it as soon as it can."""
@@ -141,6 +156,7 @@ class InvalidationStream:
         self.stamp = position
         self.attached = True
         self.listener.attach(position)
+        self.arrivals.reach(position)
         self._attached.set()
 
     def _begin(self) -> None:
@@ -149,6 +165,7 @@ class InvalidationStream:
         self.tasks = Tasks(self.link, options.retry_max_seconds)
         self.reader = Reader(self)
         self.writer = Writer(self)
+        self.arrivals = Arrivals()
         self.keeper = Keeper(options.checkpoints, options, self.clock, self._owner) if options.checkpoints else None
 
     def _in_trouble(self, name: str) -> None:

@@ -10,7 +10,7 @@ from async_hybrid_cache_codecs.frames import OpenedFrame, open_frame
 
 from ..bounded import bounded
 from ..checkpoint import Checkpoint
-from ..clock import Clock
+from ..clock import NEVER, Clock
 from ..errors import PositionLost
 from ..log import EventLog
 from ..positions import ORIGIN, Bounds, Position, Record
@@ -45,7 +45,7 @@ class Opened(NamedTuple):
 class Tail:
     """A reader's place in the log, and the proof that nothing between it and the log's end was lost.
 
-    Whenever it (re)connects, and at least every `proof_seconds`, it asks for epoch and head and reads the record at
+    Whenever it (re)connects, and regularly after that, it asks for epoch and head and reads the record at
     its place again: the same record there means that everything between was kept.
     """
 
@@ -62,6 +62,9 @@ class Tail:
         self.marks = Marks()
         self.lag = 0
         """Records known to be in the log and not taken yet."""
+        self.caught_up_at = NEVER
+        """The monotonic time as of which everything acknowledged has been taken."""
+        self._heads: list[tuple[float, Position]] = []
 
     # -- calls -----------------------------------------------------------------------------------------------
 
@@ -91,6 +94,7 @@ class Tail:
     def stand(self, position: Position, record_id: str) -> None:
         """Take up a place: the next record taken is the one after `position`."""
         self.position, self.record_id, self.lag = position, record_id, 0
+        self._heads.clear()
         self.meet_strangers()
 
     def meet_strangers(self) -> None:
@@ -129,13 +133,23 @@ class Tail:
             loss = await self.lost(bounds, *also)
         if loss is None:
             self.lag = bounds.last - self.position.offset
+            self.aim(asked_at, bounds.head)
         self._proved_at = asked_at
         return bounds, loss
 
-    @property
-    def proof_due_in(self) -> float:
-        """Seconds until the next proof; 0 or less when it is due."""
-        return self._proved_at + self._options.proof_seconds - self._clock.monotonic()
+    def aim(self, asked_at: float, head: Position) -> None:
+        """The log's head was asked for at `asked_at`: once taken, everything acknowledged before then has been."""
+        # the oldest, so that one who lags makes progress, and the newest; those between may be forgotten
+        self._heads[1:] = [(asked_at, head)]
+        self._arrive()
+
+    def _arrive(self) -> None:
+        while self._heads and self.position >= self._heads[0][1]:
+            self.caught_up_at = self._heads.pop(0)[0]
+
+    def proof_due_in(self, every: float) -> float:
+        """Seconds until the next proof, where one is due `every` so many seconds; 0 or less when it is due."""
+        return self._proved_at + every - self._clock.monotonic()
 
     # -- taking ----------------------------------------------------------------------------------------------
 
@@ -153,6 +167,7 @@ class Tail:
         self.expect(record)
         self.position, self.record_id = record.position, record.id
         self.lag = max(0, self.lag - 1)
+        self._arrive()
 
     def expect(self, record: Record) -> None:
         """Raise `PositionLost` unless `record` is the next one."""

@@ -86,7 +86,7 @@ class Session:
             await self._prove()
         self._link.clear("reader")
         while True:
-            wait = self._tail.proof_due_in
+            wait = self._tail.proof_due_in(self._options.proof_seconds)
             if wait <= 0:
                 await self._prove()
                 self._link.clear("reader")

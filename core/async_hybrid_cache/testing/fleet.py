@@ -12,6 +12,7 @@ from async_hybrid_cache.bus import InvalidationBus
 from async_hybrid_cache.cache import AsyncHybridCache
 from async_hybrid_cache.errors import LogUnavailable
 from async_hybrid_cache.log import EventLog
+from async_hybrid_cache.options import CacheOptions
 from async_hybrid_cache.positions import Bounds, Position, Record
 from async_hybrid_cache.receipt import Receipt
 from async_hybrid_cache.stats import StreamStats
@@ -38,9 +39,9 @@ class Instance:
         assert stats is not None
         return stats
 
-    async def read(self, key: str) -> int | None:
+    async def read(self, key: str, at_least: Receipt | None = None) -> int | None:
         """The version of `key` that this instance serves."""
-        found: int | None = await self.cache.get_or_set(key, partial(self._load, key))
+        found: int | None = await self.cache.get_or_set(key, partial(self._load, key), at_least=at_least)
         return found
 
     async def write(self, key: str) -> Receipt:
@@ -120,13 +121,13 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(*logs: Callable[[], EventLog]) -> AsyncIterator[Fleet]:
+async def fleet(*logs: Callable[[], EventLog], options: CacheOptions | None = None) -> AsyncIterator[Fleet]:
     """An instance for each, whose handles it makes."""
     database: dict[str, int] = {}
     async with AsyncExitStack() as stack:
         instances = []
         for new_log in logs:
-            cache = AsyncHybridCache(invalidation_bus=InvalidationBus(new_log))
+            cache = AsyncHybridCache(invalidation_bus=InvalidationBus(new_log), options=options)
             await stack.enter_async_context(cache)
             instances.append(Instance(cache, database))
         yield Fleet(instances, database)

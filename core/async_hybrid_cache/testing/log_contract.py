@@ -11,6 +11,7 @@ from async_hybrid_cache.testing.log_loss import LogLoss
 from async_hybrid_cache.testing.log_server import LogServer
 from async_hybrid_cache.testing.stream_losses import StreamLosses
 from async_hybrid_cache.testing.stream_outages import StreamOutages
+from async_hybrid_cache.testing.stream_staleness import StreamStaleness
 
 __all__ = ["LogContract"]
 
@@ -25,5 +26,6 @@ class LogContract(
     LogCredentials,
     StreamLosses,
     StreamOutages,
+    StreamStaleness,
 ):
     """All rows. A broker's test class inherits this and has a fixture `world`, which returns its `LogWorld`."""

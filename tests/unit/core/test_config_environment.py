@@ -91,6 +91,7 @@ def test_a_mapping_is_taken_as_it_is(variables: Variables) -> None:
             "options.ttl_seconds must be a number (ASYNC_HYBRID_CACHE_OPTIONS__TTL_SECONDS)",
         ),
         ("OPTIONS__LRU_MAX_KEYS", "1.5", "options.lru_max_keys must be a whole number or 'none' (ASYNC_"),
+        ("OPTIONS__ON_STALE", "geheim", "options.on_stale must be 'load' or 'raise' or 'serve' (ASYNC_"),
         ("REQUIRE_BUS", "yes", "require_bus must be true or false (ASYNC_HYBRID_CACHE_REQUIRE_BUS)"),
         ("LEASE_SECONDS", "-1", "lease_seconds must be a number above 0, not -1.0 (ASYNC_HYBRID_CACHE_LEASE_SECONDS)"),
         ("BUS", "", "bus is empty; leave it out for its default (ASYNC_HYBRID_CACHE_BUS)"),

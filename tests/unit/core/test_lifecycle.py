@@ -18,6 +18,7 @@ from async_hybrid_cache import (
 )
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_brokers.memory import MemoryInvalidationBus, MemoryLog
+from tests.unit.core.clock import ManualClock
 from tests.unit.core.scripted_log import ScriptedLog
 
 
@@ -62,7 +63,7 @@ def test_changes_made_before_start_are_announced_after_it() -> None:
 
 def test_starting_and_stopping_twice_does_nothing() -> None:
     async def scenario() -> None:
-        cache = AsyncHybridCache(invalidation_bus=MemoryInvalidationBus("twice"))
+        cache = AsyncHybridCache(invalidation_bus=MemoryInvalidationBus("twice"), clock=ManualClock())
         await cache.stop()
         await cache.start()
         origin = cache.stats().stream

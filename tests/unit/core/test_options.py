@@ -32,6 +32,8 @@ def test_seconds_that_are_none_are_refused_by_name(name: str, value: Any) -> Non
         ("hard_timeout_seconds", [0, 0.0]),
         ("lru_max_keys", [-1, 1.5, 10.0, math.nan, True, "10"]),
         ("copy_on_hit", [1, 0, None, "yes"]),
+        ("max_staleness_seconds", [0, -1, math.nan, math.inf, True, "1"]),
+        ("on_stale", ["stale", "", None, True, ["load"]]),
         ("fail_safe_on", [True, None, "is_outage", 500]),
     ],
 )

@@ -61,6 +61,7 @@ async def uses(service: Service) -> None:
     assert_type(await by_function.remove_cached("1"), Receipt)
     assert_type(await by_function.set_cached(User(), "1", full=True), Receipt)
     assert_type(await by_function.refresh_cached("1"), User)
+    assert_type(await by_function.at_least("17-42")("1", full=True), User)
     assert_type(by_function.__name__, str)
     takes(by_template)
 
@@ -68,6 +69,7 @@ async def uses(service: Service) -> None:
     assert_type(service.load.cache_key(1), str)
     assert_type(await service.load.remove_cached(1, full=True), Receipt)
     assert_type(await service.load.refresh_cached(1), User)
+    assert_type(await service.load.at_least(Receipt(None, False))(1), User)
     assert_type(await Service.load(service, 1), User)
     assert_type(await Service.plain(1), User)
     assert_type(await Service.plain.remove_cached(1), Receipt)
