@@ -101,6 +101,10 @@ class Tail:
         """For a few heartbeats from now, an origin may be met in the middle of its sequence."""
         self._anchored_at = self._clock.monotonic()
 
+    def paused(self, seconds: float) -> None:
+        """For so long nothing was read, and so nobody could be met."""
+        self._anchored_at += seconds
+
     def checkpoint(self) -> Checkpoint:
         """The place, and what was read by then."""
         return Checkpoint(*self.position, self.record_id, self.marks.dump())

@@ -160,13 +160,14 @@ class Session:
 
     async def _deliver(self, step: Step) -> None:
         """Hand one event over until it is handled."""
-        attempt = 0
+        attempt, began = 0, self._clock.monotonic()
         commit = Commit(self._slot.position, lambda: encode_checkpoint(self._tail.checkpoint()))
         while not await self._handled(step, commit):
             self._counts.retries += 1
             await self._link.pause(attempt, _HANDLER_RETRY_SECONDS)
             attempt += 1
         self._link.clear("handler")
+        self._tail.paused(self._clock.monotonic() - began)
         self._counts.delivered += 1
         self._counts.gaps += isinstance(step.event, Gap)
         if was_cancelled():

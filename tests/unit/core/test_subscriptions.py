@@ -18,6 +18,7 @@ from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysRemoved
 from async_hybrid_cache_codecs.frames import seal
 from tests.simulation.fleet import MemoryCheckpoints
+from tests.unit.core.clock import ManualClock
 from tests.unit.core.scripted_log import ScriptedLog
 
 _names = itertools.count()
@@ -246,6 +247,20 @@ async def test_what_cannot_be_read_is_a_gap_in_its_place(scene: Scene) -> None:
         assert "missing before 5" in heard.events[2].reason
         assert heard.events[3] == removed(5)
         assert len({delivery.id for delivery in heard.deliveries}) == 4
+
+
+@played
+async def test_a_slow_handler_makes_no_gaps_of_writers_that_it_has_not_met(scene: Scene) -> None:
+    await scene.append("old", 1, removed("before"))
+    clock, heard = ManualClock(), Heard()
+    heard.held = asyncio.Event()
+    async with Subscription(scene.bus(), "slow", heard, clock=clock):
+        await scene.append("o", 1, removed(1))
+        await eventually(lambda: heard.waiting)
+        clock.advance(60.0)  # by now it would have heard of every living writer, had it been reading
+        await scene.append("old", 2, removed(2))
+        heard.held.set()
+        await heard.hears(removed(1), removed(2))
 
 
 @played
