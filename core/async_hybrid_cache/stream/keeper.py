@@ -86,13 +86,13 @@ class Keeper:
         """Write the last word and give the slot back."""
         slot, self._slot = self._slot, None
         try:
-            if slot is not None:
-                if checkpoint is not None and checkpoint != self.saved:
-                    await slot.position.save(encode_checkpoint(checkpoint))
-                await slot.lease.release()
+            if slot is not None and checkpoint is not None and checkpoint != self.saved:
+                await slot.position.save(encode_checkpoint(checkpoint))
         except CheckpointError as error:
             logger.warning("the last position could not be kept: %s", error)
         finally:
+            if slot is not None:
+                await slot.lease.release()
             await self._use.close()
 
     async def _claim(self, instance: str) -> bytes | None:

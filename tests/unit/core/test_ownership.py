@@ -13,9 +13,18 @@ from typing import Any
 
 import pytest
 
-from async_hybrid_cache import CheckpointConflict, CheckpointError, CheckpointStore, FileCheckpointStore, SystemClock
+from async_hybrid_cache import (
+    Checkpoint,
+    CheckpointConflict,
+    CheckpointError,
+    CheckpointStore,
+    FileCheckpointStore,
+    StreamOptions,
+    SystemClock,
+)
 from async_hybrid_cache.ownership import Document, Lease, Standing, StoreUse, claim_slot, process, slot_name
 from async_hybrid_cache.ownership.process import process_is_gone, this_process
+from async_hybrid_cache.stream.keeper import Keeper
 from async_hybrid_cache.testing.waiting import eventually
 from tests.simulation.fleet import MemoryCheckpoints
 from tests.unit.core.clock import ManualClock
@@ -199,6 +208,28 @@ def test_one_that_beats_is_not_waited_for() -> None:
         await asyncio.gather(beating, return_exceptions=True)
 
     asyncio.run(scenario())
+
+
+def test_a_stream_gives_its_slot_back_where_its_last_position_is_not_kept(caplog: pytest.LogCaptureFixture) -> None:
+    class Full(MemoryCheckpoints):
+        full = False
+
+        async def save(self, name: str, data: bytes, version: int) -> int:
+            if self.full and not name.endswith("/lease"):
+                raise CheckpointError("no space left")
+            return await super().save(name, data, version)
+
+    async def scenario() -> None:
+        store = Full()
+        keeper = Keeper(store, StreamOptions(checkpoints=store), SystemClock(), "one")
+        await keeper.open("web")
+        store.full = True
+        await keeper.close(Checkpoint(1, 2, "id", {}))
+        watcher = Lease(StoreUse(store, 1.0), "stream/web/0/lease", owner="two", seconds=3.0, clock=SystemClock())
+        assert await watcher.look() is Standing.FREE
+
+    asyncio.run(scenario())
+    assert "no space left" in caplog.text
 
 
 HOLDER = """
