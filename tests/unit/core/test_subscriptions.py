@@ -3,97 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import tracemalloc
 from typing import Any
 
 import pytest
 
-from async_hybrid_cache import AsyncHybridCache, CheckpointError, ConfigurationError, InvalidationBus, StreamOptions
+from async_hybrid_cache import AsyncHybridCache, ConfigurationError
 from async_hybrid_cache.checkpoint import CheckpointStore
-from async_hybrid_cache.ownership import Document, StoreUse
 from async_hybrid_cache.subscription import Delivery, Gap, Subscription
-from async_hybrid_cache.subscription.delivery import Commit
 from async_hybrid_cache.testing.waiting import eventually
-from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysRemoved
+from async_hybrid_cache_codecs.events import CacheCleared
 from async_hybrid_cache_codecs.frames import seal
 from tests.simulation.fleet import MemoryCheckpoints
 from tests.unit.core.clock import ManualClock
-from tests.unit.core.scripted_log import ScriptedLog
-
-_names = itertools.count()
-
-
-def removed(key: object) -> KeysRemoved:
-    return KeysRemoved("default", (str(key),))
-
-
-class Heard:
-    """A handler that remembers, and fails as often as it is told to."""
-
-    def __init__(self) -> None:
-        self.deliveries: list[Delivery] = []
-        self.failures = 0
-        self.held: asyncio.Event | None = None
-        self.waiting = False
-
-    async def __call__(self, delivery: Delivery) -> None:
-        if self.held is not None:
-            self.waiting = True
-            await self.held.wait()
-        if self.failures:
-            self.failures -= 1
-            raise ConnectionError("the CDN is away")
-        self.deliveries.append(delivery)
-
-    @property
-    def events(self) -> list[Any]:
-        return [delivery.event for delivery in self.deliveries]
-
-    async def hears(self, *events: object) -> None:
-        await eventually(lambda: self.events == list(events), message=f"not {events}")
-
-
-class Scene:
-    """A log, its checkpoints, and a cache that publishes."""
-
-    def __init__(self) -> None:
-        self.name = f"subscription-{next(_names)}"
-        self.log = ScriptedLog(self.name)
-        self.checkpoints = MemoryCheckpoints()
-        self.logs: list[ScriptedLog] = []
-
-    def bus(self, **options: Any) -> InvalidationBus:
-        timing = {"retry_max_seconds": 0.05, "call_timeout_seconds": 0.2, "proof_seconds": 0.05, "lease_seconds": 0.3}
-
-        def new_log() -> ScriptedLog:
-            self.logs.append(ScriptedLog(self.name))
-            return self.logs[-1]
-
-        return InvalidationBus(new_log, StreamOptions(**{**timing, "checkpoints": self.checkpoints, **options}))
-
-    def subscription(self, handler: Heard, name: str = "s", **options: Any) -> Subscription:
-        return self.bus(**options).subscribe(name, handler)
-
-    async def append(self, origin: str, first: int, *events: Event) -> None:
-        sealed = seal(self.log._records.epoch, origin, first, 0, events)
-        await self.log.append(sealed.data, sealed.id)
-
-
-def played(test: Any) -> Any:
-    """An async test with a scene, in bounded time."""
-
-    def run() -> None:
-        async def bounded() -> None:
-            async with asyncio.timeout(20):
-                scene = Scene()
-                await scene.log.open()
-                await test(scene)
-
-        asyncio.run(bounded())
-
-    run.__name__ = test.__name__
-    return run
+from tests.unit.core.subscribing import Failing, Heard, Scene, played, removed
 
 
 @played
@@ -132,65 +54,6 @@ async def test_a_failing_handler_is_called_again_with_the_same_event(scene: Scen
         await heard.hears(removed(1), removed(2))
         stats = subscription.stats()
         assert (stats.retries, stats.delivered, stats.last_error) == (4, 2, None)
-
-
-@played
-async def test_an_event_whose_handler_was_stopped_is_delivered_again(scene: Scene) -> None:
-    heard = Heard()
-    async with scene.subscription(heard):
-        await scene.append("o", 1, removed(1))
-        await heard.hears(removed(1))
-        heard.held = asyncio.Event()
-        await scene.append("o", 2, removed(2), removed(3))
-        await eventually(lambda: heard.waiting)
-    again = Heard()
-    async with scene.subscription(again):
-        await again.hears(removed(2), removed(3))
-
-
-@played
-async def test_a_handler_that_finishes_when_it_is_cancelled_ends_the_subscription(scene: Scene) -> None:
-    finished: list[object] = []
-    waiting = asyncio.Event()
-
-    async def finish(delivery: Delivery) -> None:
-        waiting.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            finished.append(delivery.event)
-            if len(finished) > 1:
-                raise
-
-    before = asyncio.all_tasks()
-    async with scene.bus().subscribe("s", finish):
-        await scene.append("o", 1, removed(1), removed(2))
-        await waiting.wait()
-    assert asyncio.all_tasks() == before
-    assert finished == [removed(1)]
-    heard = Heard()
-    async with scene.subscription(heard):
-        await heard.hears(removed(2))
-
-
-@played
-async def test_a_start_that_is_cancelled_leaves_nothing_behind(scene: Scene) -> None:
-    asked = asyncio.Event()
-
-    class Hanging(MemoryCheckpoints):
-        async def load(self, name: str) -> Any:
-            asked.set()
-            await asyncio.Event().wait()
-
-    before = asyncio.all_tasks()
-    subscription = scene.subscription(Heard(), checkpoints=Hanging(), call_timeout_seconds=5.0)
-    starting = asyncio.create_task(subscription.start())
-    await asked.wait()
-    starting.cancel()
-    await asyncio.gather(starting, return_exceptions=True)
-    assert starting.cancelled()
-    assert asyncio.all_tasks() == before
-    assert not subscription.stats().running
 
 
 @played
@@ -343,107 +206,6 @@ async def test_its_troubles_show_in_the_health_of_the_cache(scene: Scene) -> Non
         await eventually(lambda: cache.health().status == "ok")
 
 
-@played
-async def test_of_a_fleet_one_delivers_and_another_goes_on_when_it_stops(scene: Scene) -> None:
-    one, two = Heard(), Heard()
-    async with scene.subscription(one) as first, scene.subscription(two) as second:
-        assert first.stats().owner
-        assert not second.stats().owner
-        await scene.append("o", 1, removed(1))
-        await one.hears(removed(1))
-        await first.stop()
-        await eventually(lambda: second.stats().owner)
-        await scene.append("o", 2, removed(2))
-        await two.hears(removed(2))
-        assert one.events == [removed(1)]
-
-
-@played
-async def test_a_silent_owner_is_replaced_and_fenced(scene: Scene) -> None:
-    one, two = Heard(), Heard()
-    away = Failing(scene.checkpoints)
-    async with scene.subscription(one, checkpoints=away) as first, scene.subscription(two) as second:
-        await scene.append("o", 1, removed(1))
-        await one.hears(removed(1))
-        await asyncio.sleep(0.1)
-        away.failing = True  # as for one that is cut off from the store: it can neither beat nor save
-        await eventually(lambda: second.stats().owner)
-        await scene.append("o", 2, removed(2))
-        await two.hears(removed(2))
-        assert one.events == [removed(1)]
-        away.failing = False
-        await eventually(lambda: not first.stats().owner)
-        await scene.append("o", 3, removed(3))
-        await two.hears(removed(2), removed(3))
-        assert one.events == [removed(1)]
-
-
-@played
-async def test_each_instance_delivers_for_itself(scene: Scene) -> None:
-    one, two = Heard(), Heard()
-    async with (
-        scene.bus(instance_id="a").subscribe("s", one, per="instance"),
-        scene.bus(instance_id="b").subscribe("s", two, per="instance"),
-    ):
-        await scene.append("o", 1, removed(1))
-        await one.hears(removed(1))
-        await two.hears(removed(1))
-
-
-@played
-async def test_a_save_whose_answer_was_lost_is_recognised(scene: Scene) -> None:
-    heard, store = Heard(), Failing(scene.checkpoints)
-    async with scene.subscription(heard, checkpoints=store) as subscription:
-        for number in range(1, 30):
-            store.lose_answers = 1
-            await scene.append("o", number, removed(number))
-            await eventually(lambda: heard.events[-1:] == [removed(number)])  # noqa: B023
-        assert subscription.stats().delivered == 29
-        assert subscription.stats().owner
-    assert store.lost > 10
-
-
-@played
-async def test_an_ended_task_is_begun_again(scene: Scene) -> None:
-    heard = Heard()
-    async with scene.subscription(heard) as subscription:
-        for task in asyncio.all_tasks():
-            if task.get_name() in ("async-hybrid-cache owner", "subscription s reader"):
-                task.cancel()
-        await scene.append("o", 1, removed(1))
-        await heard.hears(removed(1))
-        await eventually(lambda: subscription.stats().last_error is None)
-
-
-class Failing:
-    """A store that can be away, or lose its answers."""
-
-    def __init__(self, store: MemoryCheckpoints) -> None:
-        self._store = store
-        self.failing = False
-        self.lose_answers = 0
-        self.lost = 0
-
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    async def load(self, name: str) -> Any:
-        if self.failing:
-            raise CheckpointError("away")
-        return await self._store.load(name)
-
-    async def save(self, name: str, data: bytes, version: int) -> int:
-        if self.failing:
-            raise CheckpointError("away")
-        saved = await self._store.save(name, data, version)
-        if self.lose_answers:
-            self.lose_answers -= 1
-            self.lost += 1
-            raise CheckpointError("the connection broke before the answer")
-        return saved
-
-
 async def _handler(delivery: Delivery) -> None: ...
 
 
@@ -477,22 +239,6 @@ def test_what_is_missing_is_named() -> None:
     with pytest.raises(ConfigurationError, match="already"):
         bus.subscribe("n", _handler)
     assert isinstance(Failing(MemoryCheckpoints()), CheckpointStore)
-
-
-def test_commits_that_fail_for_a_long_time_do_not_pile_up() -> None:
-    class Transactional(MemoryCheckpoints):
-        def write(self, connection: Any, name: str, data: bytes, version: int) -> int:
-            return version + 1
-
-    commit = Commit(Document(StoreUse(Transactional(), 1.0), "n", "w"), lambda: bytes(100_000))
-    tracemalloc.start()
-    try:
-        for _ in range(500):
-            commit.write(None)
-        held, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert held < 5_000_000
 
 
 @played
