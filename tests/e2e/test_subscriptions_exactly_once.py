@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]
+import pytest
 
 from async_hybrid_cache.testing.waiting import eventually
 from tests.e2e.subscriber import Settings
@@ -24,10 +25,10 @@ STEP_SECONDS = 0.006
 Effects = Callable[[], Awaitable[list[tuple[str, str]]]]
 
 
-def settings_of(tmp_path: Path, checkpoints: str, effects: str) -> Settings:
+def settings_of(tmp_path: Path, checkpoints: str, effects: str, *, bus: str = "", namespace: str = "") -> Settings:
     return Settings(
-        bus=f"sqlite:///{tmp_path}/log.db",
-        namespace=f"test_{uuid.uuid4().hex[:12]}",
+        bus=bus or f"sqlite:///{tmp_path}/log.db",
+        namespace=namespace or f"test_{uuid.uuid4().hex[:12]}",
         checkpoints=checkpoints,
         instance_id="worker",
         per="fleet",
@@ -75,8 +76,10 @@ async def killed_again_and_again(settings: Settings, effects: Effects) -> None:
     assert in_the_middle > KILLS / 4
 
 
-def test_each_event_has_its_effect_once_in_sqlite(tmp_path: Path) -> None:
-    database = tmp_path / "app.db"
+@pytest.mark.parametrize("log", ["sqlite", "valkey", "nats", "kafka"])
+def test_each_event_has_its_effect_once_in_sqlite(tmp_path: Path, log: str, request: pytest.FixtureRequest) -> None:
+    namespace = f"test-{uuid.uuid4().hex[:12]}"
+    database = tmp_path / f"app-{namespace}.db"
     with sqlite3.connect(database) as connection:
         connection.execute("CREATE TABLE effects (id TEXT NOT NULL, key TEXT NOT NULL)")
     connection.close()
@@ -88,8 +91,9 @@ def test_each_event_has_its_effect_once_in_sqlite(tmp_path: Path) -> None:
         finally:
             connection.close()
 
-    settings = settings_of(tmp_path, f"sqlite:///{database}", str(database))
-    settings.namespace = "ahc"
+    bus = "" if log == "sqlite" else request.getfixturevalue(log).url
+    checkpoints = f"sqlite:///{tmp_path}/app.db"
+    settings = settings_of(tmp_path, checkpoints, str(database), bus=bus, namespace=namespace)
     asyncio.run(killed_again_and_again(settings, effects))
 
 
