@@ -11,7 +11,7 @@ import sys
 import time
 from functools import partial
 
-from .mutations import MUTATIONS, SEARCH_SEEDS, Caught, search
+from .mutations import MUTATIONS, SEARCH_SEEDS, search
 from .run import simulate
 from .seeds import in_parallel, run_seed
 from .shrink import minimal
@@ -70,16 +70,12 @@ def _failed(seed: int, violation: str) -> int:
 
 def _mutations(limit: int, processes: int) -> int:
     missed = 0
-    with in_parallel(partial(_search, limit), range(len(MUTATIONS)), processes, 1) as found:
+    with in_parallel(partial(search, limit=limit), range(len(MUTATIONS)), processes, 1) as found:
         for mutation, caught in zip(MUTATIONS, found, strict=True):
             missed += caught.violation is None
             print(f"{mutation.name:54} {caught.seeds:5}  {caught.violation or 'NOT NOTICED'}", flush=True)
     print(f"{len(MUTATIONS)} mutations, {missed} not noticed within {limit} seeds")
     return min(missed, 1)
-
-
-def _search(limit: int, number: int) -> Caught:
-    return search(MUTATIONS[number], limit)
 
 
 if __name__ == "__main__":

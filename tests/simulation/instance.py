@@ -73,7 +73,7 @@ class Instance:
         self.cache = AsyncHybridCache(
             distributed_cache=self.l2,
             invalidation_bus=bus,
-            options=CacheOptions(ttl_seconds=600, fail_safe_seconds=600, hard_timeout_seconds=2, lru_max_keys=6),
+            options=CacheOptions(ttl_seconds=600, fail_safe_seconds=600, hard_timeout_seconds=2, lru_max_keys=4),
             clock=self.clock,
             rng=random.Random(self._rng.getrandbits(64)),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -27,7 +28,8 @@ from async_hybrid_cache.subscription.session import Session
 from async_hybrid_cache.tombstones import Tombstones
 
 from .l2 import SharedStore
-from .run import simulate
+from .plan import WORLDS
+from .run import Violation, simulate
 
 __all__ = ["MUTATIONS", "SEARCH_SEEDS", "Caught", "Mutation", "search"]
 
@@ -36,10 +38,11 @@ SEARCH_SEEDS = 600
 
 
 class Mutation(NamedTuple):
-    """What is replaced by what, and under which name people know it."""
+    """What is replaced by what, and under which name people know it; `world` is where alone it can show."""
 
     name: str
     patches: tuple[tuple[type, str, Any], ...]
+    world: str = ""
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
@@ -57,14 +60,17 @@ class Caught(NamedTuple):
     violation: str | None
 
 
-def search(mutation: Mutation, limit: int) -> Caught:
-    """Run the seeds from 0 on, `limit` of them at most, until one fails."""
+def search(number: int, limit: int) -> Caught:
+    """Run the seeds from 0 on, `limit` of them at most, with that mutation of `MUTATIONS`, until one fails."""
+    mutation = MUTATIONS[number]
+    worlds = [name for name, *_ in WORLDS]
+    seeds = range(worlds.index(mutation.world), limit * len(worlds), len(worlds)) if mutation.world else range(limit)
     with mutation.applied():
-        for seed in range(limit):
+        for tried, seed in enumerate(seeds, 1):
             try:
                 simulate(seed)
-            except Exception as error:
-                return Caught(seed + 1, f"{type(error).__name__}: {error}")
+            except Violation as error:
+                return Caught(tried, str(error))
     return Caught(limit, None)
 
 
@@ -119,6 +125,7 @@ async def _announce_then_delete(self: AsyncHybridCache, event: Any, fence: Any, 
     pending = self._announce(event)
     if pending is not None:
         await pending.wait(0.1)
+        await asyncio.sleep(0.01)  # an L2 that is slower than the log
     result = await in_l2(self._l2) if self._l2 else None
     fence()
     return result, pending
@@ -128,8 +135,21 @@ async def _catch_up_silently(self: SharedTier, announce: Any) -> None:
     await _catch_up(self, lambda event: None)
 
 
-def _keep_below_the_floor(self: Scopes, scope: str, key: str, stamp: Position, load: Load) -> bool:
-    return self.tombstones.newest(scope, key) <= stamp
+def _allow_below_the_floor(self: Tombstones, scope: str, key: str, stamp: Position, began: Position) -> bool:
+    return self.newest(scope, key) <= stamp
+
+
+def _fence_own_changes_alone(self: Scope, key: str, before: Position | None = None) -> int:
+    fenced = [] if before is None else [running[key] for running in (self.loads, self.probes) if key in running]
+    stood = [load.fenced for load in fenced]
+    count = _fence(self, key, before)
+    for load, was in zip(fenced, stood, strict=True):
+        load.fenced = was
+    return count
+
+
+def _keep_what_was_fenced(self: Scopes, scope: str, key: str, stamp: Position, load: Load) -> bool:
+    return self.tombstones.allow(scope, key, stamp, load.stamp)
 
 
 # -- what surrounds them ---------------------------------------------------------------------------------------
@@ -137,8 +157,12 @@ def _keep_below_the_floor(self: Scopes, scope: str, key: str, stamp: Position, l
 
 async def _fence_once(self: AsyncHybridCache, event: Any, fence: Any, in_l2: Any) -> Any:
     fence()
-    result = await in_l2(self._l2) if self._l2 else None
-    return result, self._announce(event)
+    result = None
+    try:
+        result = await in_l2(self._l2) if self._l2 else None
+    finally:
+        pending = self._announce(event)
+    return result, pending
 
 
 async def _no_late_delete(self: SharedTier, event: Any, call: Any) -> Any:
@@ -208,8 +232,10 @@ def _twice(self: Feed, record: Any) -> Any:
 
 
 _discard, _clear, _settle = LocalStore.discard, LocalStore.clear, Loader._settle
-_catch_up, _frame, _begin = SharedTier.catch_up, Outbox.frame, Writer.begin
+_catch_up, _frame, _begin, _fence = SharedTier.catch_up, Outbox.frame, Writer.begin, Scope.fence
 _deliver, _lost, _steps = Session._deliver, Feed.lost, Feed.steps
+
+_FORGOTTEN = "L2 fails and tombstones are forgotten"
 
 MUTATIONS = (
     # apply_evicts
@@ -228,24 +254,33 @@ MUTATIONS = (
     # stamp_at_begin
     Mutation("a load is stamped when it ends", ((Loader, "_settle", _stamp_at_the_end),)),
     # l1_copy_keeps_l2_stamp
-    Mutation("the L1 copy of an L2 entry is stamped anew", ((Loader, "_settle", _stamp_copies_anew),)),
+    Mutation("the L1 copy of an L2 entry is stamped anew", ((Loader, "_settle", _stamp_copies_anew),), "L2 fails"),
     # tombstone_refuses_l2_hit
     Mutation("an L2 hit older than its tombstone is served", ((Loader, "_ask_l2", _take_any_hit),)),
-    # delete_before_append
-    Mutation("the announcement comes before the L2 delete", ((AsyncHybridCache, "_change", _announce_then_delete),)),
+    # delete_before_append; tombstones hide it as long as they are remembered
+    Mutation(
+        "the announcement comes before the L2 delete",
+        ((AsyncHybridCache, "_change", _announce_then_delete),),
+        "tombstones are forgotten",
+    ),
     # lease
-    Mutation("L2 is filled without a live lease", ((SharedStore, "leased", lambda *_: True),)),
+    Mutation("L2 is filled without a live lease", ((SharedStore, "leased", lambda *_: True),), _FORGOTTEN),
     # late_delete_appends_again
-    Mutation("a late L2 delete is not announced", ((SharedTier, "catch_up", _catch_up_silently),)),
-    # floor; the flag on a fenced load, which the model asks only before joining, hides it
-    Mutation("a load below the floor may fill", ((Scopes, "may_keep", _keep_below_the_floor),)),
+    Mutation("a late L2 delete is not announced", ((SharedTier, "catch_up", _catch_up_silently),), _FORGOTTEN),
+    # floor; an event that fences the loads under way, which the model asks only before joining, hides it
+    Mutation(
+        "a load below the floor may fill",
+        ((Tombstones, "allow", _allow_below_the_floor), (Scope, "fence", _fence_own_changes_alone)),
+        "tombstones are forgotten",
+    ),
+    Mutation("a load fenced by a change of its own process may fill", ((Scopes, "may_keep", _keep_what_was_fenced),)),
     Mutation("tombstones are not placed", ((Tombstones, "place", lambda *_: None),)),
     Mutation("L1 is not fenced again after the L2 delete", ((AsyncHybridCache, "_change", _fence_once),)),
     Mutation("an L2 delete that failed is forgotten", ((SharedTier, "_or_later", _no_late_delete),)),
     Mutation("L2 is not deleted from", ((Deletes, "add", _deleted),)),
     Mutation("a gap resets nothing", ((Scopes, "reset", lambda *_: None),)),
     Mutation("the log is taken on trust", ((Tail, "lost", _trust_the_log),)),
-    Mutation("holes in a sequence are overlooked", ((Marks, "judge", _never_a_hole),)),
+    Mutation("holes in a sequence are overlooked", ((Marks, "judge", _never_a_hole),), "the log is lost"),
     Mutation("duplicates are not recognised", ((Marks, "judge", _never_a_duplicate), (Marks, "get", lambda *_: 0))),
     Mutation("a full outbox drops", ((Outbox, "_coarsen", _overwrite),)),
     Mutation("a frame whose fate is open is sealed anew", ((Outbox, "frame", _regroup),)),

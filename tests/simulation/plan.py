@@ -11,7 +11,6 @@ KEYS = tuple("abcdefgh")
 INSTANCES = 3
 WORK_SECONDS = 4.0
 _STEPS_A_SECOND = 75.0
-_RACE_SECONDS = 0.01
 
 WORK = ("read", "remove", "set", "clear")
 _LINK = ("cut", "stall", "half_open", "slow", "drop", "lose_answers", "duplicate")
@@ -86,15 +85,16 @@ def draw(seed: int) -> Plan:
 
 def _work(rng: random.Random) -> list[Step]:
     steps: list[Step] = []
-    at = _RACE_SECONDS
+    at = 0.03
     while (at := at + rng.expovariate(_STEPS_A_SECOND)) < WORK_SECONDS:
         verb = rng.choices(WORK, (0.65, 0.26, 0.08, 0.01))[0]
         who, key = rng.randrange(INSTANCES), rng.choice(KEYS)
         steps.append(Step(at, verb, who, "" if verb == "clear" else key))
         if verb in ("remove", "set"):
             # what goes wrong goes wrong between a change and the reads around it
-            near = (at + rng.uniform(-_RACE_SECONDS, _RACE_SECONDS) for _ in range(2))
-            steps.extend(Step(when, "read", rng.choice((who, rng.randrange(INSTANCES))), key) for when in near)
+            for least, most in ((-0.03, 0.01), (0.0, 0.2)):
+                near = Step(at + rng.uniform(least, most), "read", rng.choice((who, rng.randrange(INSTANCES))), key)
+                steps.append(near)
     return steps
 
 
