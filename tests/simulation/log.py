@@ -44,8 +44,15 @@ class SharedLog:
         return Bounds(self.epoch, self.first, self.last)
 
     def ids(self) -> set[str]:
-        """The records held."""
-        return {id for id, _ in self.records}
+        """The records held, but for those that came again behind later ones of their origin."""
+        newest: dict[str, int] = {}
+        found: set[str] = set()
+        for id, _ in self.records:
+            origin, first, _ = id.rsplit(":", 2)
+            if int(first) > newest.get(origin, 0):
+                newest[origin] = int(first)
+                found.add(id)
+        return found
 
     def create(self, above: int = 0) -> None:
         """A new log, of a larger epoch than any before."""
