@@ -8,7 +8,7 @@ TESTS := tests
 SEEDS ?= 200
 SERVERS ?= local
 
-.PHONY: help demo test lint bench outage simulate clean
+.PHONY: help demo test lint bench outage simulate mutations clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 12
@@ -34,8 +34,11 @@ bench: $(READY)  ## figures, as ratios against peers in the same run
 outage: $(READY)  ## a broker away for SECONDS=30 under three writers and three readers; BROKER as for demo
 	@$(PY) -m benchmarks.outage $(if $(BROKER),--broker $(BROKER)) $(if $(SECONDS),--seconds $(SECONDS))
 
-simulate: $(READY)  ## the simulation over SEEDS=200 seeds; a failing one is printed
+simulate: $(READY)  ## the simulation over SEEDS=200 seeds; a failing one is shortened and printed
 	@$(PY) -m tests.simulation --seeds $(SEEDS)
+
+mutations: $(READY)  ## the simulation with each rule switched off in turn, and how soon it notices
+	@$(PY) -m tests.simulation --mutations
 
 clean:  ## remove what make and the tools left here, the virtual environment too
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .cache

@@ -1,39 +1,81 @@
-"""`make simulate SEEDS=1000`: run seeds, print what they did; a failing one with its seed and trace."""
+"""`make simulate SEEDS=10000`: run seeds and print what they did; of one that fails, the shortest schedule.
+
+With --mutations, switch off every rule in turn, and print how many seeds it took to notice.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
+from functools import partial
 
+from .mutations import MUTATIONS, SEARCH_SEEDS, search
 from .run import simulate
+from .seeds import in_parallel, run_seed
+from .shrink import minimal
 from .tally import Tally
+
+_CHUNK = 10
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200, help="how many, from --first on")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, help="how many, from --first on (200; with --mutations, at most that)")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, help="this one alone, with its trace")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at once (one a core)")
+    parser.add_argument("--mutations", action="store_true", help="the rules switched off, one at a time")
     arguments = parser.parse_args()
-    alone = arguments.seed is not None
-    seeds = [arguments.seed] if alone else range(arguments.first, arguments.first + arguments.seeds)
+    if arguments.mutations:
+        return _mutations(arguments.seeds or SEARCH_SEEDS, arguments.processes)
+    if arguments.seed is not None:
+        return _one(arguments.seed)
+    return _many(range(arguments.first, arguments.first + (arguments.seeds or 200)), arguments.processes)
+
+
+def _many(seeds: range, processes: int) -> int:
     tally, begun = Tally(), time.perf_counter()
-    for seed in seeds:
-        try:
-            run = simulate(seed)
-        except Exception as error:
-            print("\n".join(getattr(error, "__notes__", [])))
-            print(f"FAILED: {error}\nreplay it with: python -m tests.simulation --seed {seed}")
-            return 1
-        tally.add(run)
-        if alone:
-            print("\n".join(run.trace))
-    print(f"{len(seeds)} seeds in {time.perf_counter() - begun:.1f} s, no violation\n{tally}")
-    if not alone and (missing := tally.missing()):
+    with in_parallel(run_seed, seeds, processes, _CHUNK) as outcomes:
+        for outcome in outcomes:
+            if outcome.violation is not None:
+                return _failed(outcome.seed, outcome.violation)
+            tally.add(outcome.counts)
+    taken = time.perf_counter() - begun
+    print(f"{len(seeds)} seeds in {taken:.1f} s ({len(seeds) / taken:.1f}/s), no violation\n{tally}")
+    if missing := tally.missing():
         print(f"VOID: nothing was {', '.join(missing)}, so nothing is proved")
         return 1
     return 0
+
+
+def _one(seed: int) -> int:
+    try:
+        print("\n".join(simulate(seed).trace))
+    except Exception as error:
+        print("\n".join(getattr(error, "__notes__", [])))
+        return _failed(seed, str(error))
+    return 0
+
+
+def _failed(seed: int, violation: str) -> int:
+    print(f"FAILED: {violation}\nreplay it with: python -m tests.simulation --seed {seed}", flush=True)
+    plan, found = minimal(seed)
+    print("\n".join(["the shortest schedule that goes wrong in the same way:", *map(str, plan.steps), found]))
+    return 1
+
+
+def _mutations(limit: int, processes: int) -> int:
+    missed = 0
+    with in_parallel(partial(search, limit=limit), range(len(MUTATIONS)), processes, 1) as found:
+        for mutation, caught in zip(MUTATIONS, found, strict=True):
+            missed += caught.violation is None
+            print(f"{mutation.name:54} {caught.seeds:5}  {caught.violation or 'NOT NOTICED'}", flush=True)
+    print(f"{len(MUTATIONS)} mutations, {missed} not noticed within {limit} seeds")
+    return min(missed, 1)
 
 
 if __name__ == "__main__":

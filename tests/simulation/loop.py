@@ -9,6 +9,9 @@ from typing import Any
 __all__ = ["Stuck", "VirtualClock", "VirtualLoop", "run_virtual"]
 
 
+_THE_DAY = 1.8e9
+
+
 class Stuck(Exception):
     """Nothing is ready and no timer is set: everybody waits for somebody else."""
 
@@ -46,13 +49,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 class VirtualClock:
-    """The same time for the cache."""
+    """The same time for the cache, counted from elsewhere; `wall` is how wrong the clock on the wall is, in seconds."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        self.monotonic = loop.time
+    def __init__(self, loop: VirtualLoop, began: float = 0.0, wall: float = 0.0) -> None:
+        self._time = loop.time
+        self._began = began
+        self.wall = wall
+
+    def monotonic(self) -> float:
+        return self._time() + self._began
 
     def time_ns(self) -> int:
-        return int(self.monotonic() * 1e9)
+        return int((self._time() + self.wall + _THE_DAY) * 1e9)
 
 
 def run_virtual(main: Callable[[VirtualLoop], Coroutine[Any, Any, Any]]) -> Any:

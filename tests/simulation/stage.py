@@ -7,11 +7,20 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from async_hybrid_cache import AsyncHybridCache, CacheOptions, DistributedCacheError, InvalidationBus, Receipt
+from async_hybrid_cache import (
+    AsyncHybridCache,
+    CacheOptions,
+    DistributedCacheError,
+    InvalidationBus,
+    LogUnavailable,
+    Receipt,
+)
 from async_hybrid_cache.positions import Position, Record
 
+from .l2 import SharedStore, SimulatedCache
+from .link import Link
+from .log import SharedLog, SimulatedLog
 from .loop import VirtualClock, VirtualLoop, run_virtual
-from .world import Link, SharedLog, SharedStore, SimulatedCache, SimulatedLog
 
 __all__ = ["KEY", "SCOPE", "Actor", "Stage", "schedule"]
 
@@ -88,8 +97,8 @@ class Actor:
     def __init__(self, stage: Stage, number: int) -> None:
         rng = _NoDelays(number)
         self._stage = stage
-        self.log = _HeldLog(stage.log, Link(rng))
-        self.l2 = _HeldCache(stage.store, Link(rng), rng)
+        self.log = _HeldLog(stage.log, Link(rng, LogUnavailable))
+        self.l2 = _HeldCache(stage.store, Link(rng, DistributedCacheError), rng)
         self.database_gate = Gate()
         self.cache = AsyncHybridCache(
             distributed_cache=self.l2,
@@ -133,7 +142,7 @@ class Stage:
     def __init__(self, loop: VirtualLoop) -> None:
         self.loop = loop
         self.version = 0
-        self.log = SharedLog(loop.time, lambda id: None)
+        self.log = SharedLog(loop.time, lambda id, data: None)
         self.store = SharedStore()
 
     async def begin(self) -> tuple[Actor, Actor]:

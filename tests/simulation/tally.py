@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .run import Run
+from .plan import FAULTS
 
 __all__ = ["Tally"]
 
@@ -13,6 +13,11 @@ _NEEDED = {
     "fills_fenced": "kept from filling",
     "refused": "refused a lease",
     "replayed": "replayed",
+    "warm starts": "restarted at a checkpoint",
+    "coarsened": "coarsened",
+    "duplicates": "recognised as a duplicate",
+    "told": "told to a subscriber",
+    "told_gaps": "told to a subscriber as a gap",
 }
 
 
@@ -22,12 +27,13 @@ class Tally:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
 
-    def add(self, run: Run) -> None:
-        self.counts.update(run.counts)
+    def add(self, counts: Counter[str]) -> None:
+        self.counts.update(counts)
 
     def missing(self) -> list[str]:
         """What never happened, and would have to for the runs to prove anything."""
-        return [word for name, word in _NEEDED.items() if not self.counts[name]]
+        never = [word for name, word in _NEEDED.items() if not self.counts[name]]
+        return never + [f"broken by {fault!r}" for fault in sorted(FAULTS) if not self.counts[fault]]
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items()))

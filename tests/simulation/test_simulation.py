@@ -1,31 +1,33 @@
-"""Seeds, and the proof that the simulation would notice."""
+"""Seeds, and what is done with one that fails."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from async_hybrid_cache.positions import ORIGIN
-from async_hybrid_cache.scopes import Scope, Scopes
-from async_hybrid_cache.store import LocalStore
-from async_hybrid_cache.stream.tail import Tail
-from async_hybrid_cache.tombstones import Tombstones
+from . import mutations
+from .mutations import Mutation
+from .plan import draw
+from .run import Violation, simulate
+from .shrink import minimal, shrink
 
-from .run import Run, Violation, simulate
-from .tally import Tally
-
-SEEDS = 160
+ROOT = Path(__file__).parents[2]
+SEEDS = 300
 
 
 def test_no_seed_breaks_a_promise() -> None:
-    tally = Tally()
-    for seed in range(SEEDS):
-        tally.add(simulate(seed))
-    assert tally.missing() == [], str(tally)
-    faults = ("cut", "stall", "slow", "lose_answers", "crash", "cut_l2", "trim", "delete", "lose_tail")
-    assert all(tally.counts[fault] for fault in faults), str(tally)
+    done = _command("--seeds", str(SEEDS))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{SEEDS} seeds in " in done.stdout
+
+
+def test_every_rule_that_is_switched_off_is_noticed() -> None:
+    done = _command("--mutations")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(mutations.MUTATIONS)} mutations, 0 not noticed" in done.stdout
 
 
 def test_a_seed_replays_itself() -> None:
@@ -34,51 +36,30 @@ def test_a_seed_replays_itself() -> None:
     assert first.counts == second.counts
 
 
-def _any_lease(run: Run) -> None:
-    run.store.accept_any = True
+def test_a_failing_seed_is_reduced_to_what_its_failure_needs() -> None:
+    with _of("an applied event drops nothing").applied():
+        plan, violation = minimal(0)
+        with pytest.raises(Violation, match=r"^A: "):
+            simulate(0, plan)
+        for left_out in plan.steps:
+            simulate(0, plan._replace(steps=tuple(step for step in plan.steps if step != left_out)))
+    assert violation.startswith("A: ")
+    # one instance holds the value, another one changes it
+    assert [step.verb for step in plan.steps] == ["read", "remove"]
+    simulate(0, plan)
 
 
-def _keep_all(self: LocalStore, key: str, before: Any = None) -> None:
-    if before is None:
-        _discard(self, key)
+def test_shrinking_keeps_every_step_that_is_needed() -> None:
+    steps = draw(0).steps[:100]
+    needed = {steps[7], steps[50], steps[99]}
+    assert set(shrink(steps, lambda kept: needed <= set(kept))) == needed
 
 
-def _fence_and_still_join(self: Scope, key: str, before: Any = None) -> int:
-    loads = [running[key] for running in (self.loads, self.probes) if key in running]
-    for load in loads:
-        load.fenced = load.fenced or before is None or load.stamp < before
-    return len(loads)
+def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.simulation", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
 
 
-async def _trust_the_log(self: Tail, *_: Any) -> None:
-    return None
-
-
-_discard = LocalStore.discard
-
-MUTATIONS: dict[str, tuple[type, str, Callable[..., Any]]] = {
-    "an overtaken load may fill": (Scopes, "may_keep", lambda *_: True),
-    "an applied event drops nothing": (LocalStore, "discard", _keep_all),
-    "callers join overtaken loads": (Scope, "fence", _fence_and_still_join),
-    "an L2 hit older than its tombstone is served": (Tombstones, "newest", lambda *_, **__: ORIGIN),
-    "a gap resets nothing": (Scopes, "reset", lambda *_: None),
-    "the log is taken on trust": (Tail, "lost", _trust_the_log),
-}
-
-
-@pytest.mark.parametrize("name", MUTATIONS)
-def test_a_rule_that_is_switched_off_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    owner, attribute, replacement = MUTATIONS[name]
-    monkeypatch.setattr(owner, attribute, replacement)
-    with pytest.raises(Violation):
-        _search()
-
-
-def test_a_fill_without_a_lease_is_noticed() -> None:
-    with pytest.raises(Violation):
-        _search(_any_lease)
-
-
-def _search(patch: Callable[[Run], None] | None = None) -> None:
-    for seed in range(60):
-        simulate(seed, patch)
+def _of(name: str) -> Mutation:
+    return next(mutation for mutation in mutations.MUTATIONS if mutation.name == name)

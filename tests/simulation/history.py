@@ -1,0 +1,74 @@
+"""What was published, appended and lost: against this the oracle judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysRemoved, ScopeCleared
+from async_hybrid_cache_codecs.frames import open_frame
+
+__all__ = ["INVALIDATIONS", "History", "covered"]
+
+INVALIDATIONS = (KeysRemoved, ScopeCleared, CacheCleared)
+
+
+class History:
+    """Versions announced by each record, and every event that ever was in the log."""
+
+    def __init__(self, now: Callable[[], float], epoch: Callable[[], int]) -> None:
+        self._now, self._epoch = now, epoch
+        self._announced: dict[str, dict[str, int]] = {}
+        self._records: dict[str, bytes] = {}
+        self._last: dict[str, int] = {}
+        self._lost: dict[str, int] = {}
+        self.total: dict[str, int] = {}
+        """The newest version announced of each key."""
+        self.events: dict[str, tuple[float, str]] = {}
+        """Invalidations by their ids: when they reached the log, and in which record."""
+        self.excused: set[str] = set()
+        """Keys whose announcement was lost with its writer, as docs/limits.md says."""
+        self.forgotten: set[str] = set()
+        """Records that the log lost, and their writers died before they could notice."""
+        self.broken: list[str] = []
+
+    def sealed(self, id: str, versions: dict[str, int]) -> None:
+        """A record is about to be sent."""
+        self._announced[id] = versions
+
+    def announced(self, id: str) -> dict[str, int]:
+        """The versions that a record announces."""
+        return self._announced.get(id, {})
+
+    def appended(self, id: str, data: bytes) -> None:
+        """A record is in the log; promise 6 says in what order, and how it may come again."""
+        if id in self._records:
+            if self._records[id] != data:
+                self.broken.append(f"6: record {id} came again with other content")
+            return
+        self._records[id] = data
+        for key, version in self.announced(id).items():
+            self.total[key] = max(version, self.total.get(key, 0))
+        origin, first, last = id.rsplit(":", 2)
+        if int(first) != self._last.get(origin, 0) + 1:
+            self.broken.append(f"6: record {id} follows event {self._last.get(origin, 0)} of its origin")
+        self._last[origin] = int(last)
+        frame = open_frame(data)
+        for sequence, event in enumerate(frame.events, frame.first):
+            if isinstance(event, INVALIDATIONS):
+                self.events[f"{origin}:{sequence}"] = self._now(), id
+
+    def lost(self, ids: Iterable[str]) -> None:
+        """The log lost these records without a word; their writers notice, if they live."""
+        self._lost.update((id, self._epoch()) for id in ids)
+
+    def died(self, origin: str) -> None:
+        """The process that wrote as `origin` died: what it had not noticed to be lost is forgotten."""
+        for id, epoch in self._lost.items():
+            if id.startswith(f"{origin}:") and epoch == self._epoch():
+                self.forgotten.add(id)
+                self.excused.update(self.announced(id))
+
+
+def covered(event: Event, keys: Iterable[str]) -> list[str]:
+    """Those of `keys` that `event` names."""
+    return [key for key in keys if not isinstance(event, KeysRemoved) or key in event.keys]

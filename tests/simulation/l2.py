@@ -1,0 +1,136 @@
+"""L2: what its server holds, and one instance's view of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from async_hybrid_cache import DistributedCacheError, Hit, Miss, MsgpackSerializer, Position, Serializer
+
+from .link import Link
+
+__all__ = ["SharedStore", "SimulatedCache"]
+
+T = TypeVar("T")
+_Pair = tuple[str, str]
+_Entry = tuple[bytes, Position, float]
+
+
+class SharedStore:
+    """L2 itself: entries and leases by scope and key."""
+
+    def __init__(self) -> None:
+        self.entries: dict[_Pair, _Entry] = {}
+        self.leases: dict[_Pair, tuple[str, float]] = {}
+        self.refused = 0
+        self._tokens = 0
+        self._deleted: dict[_Pair, _Entry] = {}
+
+    def take(self, pair: _Pair, until: float) -> str:
+        """A new lease, whoever had one before."""
+        self._tokens += 1
+        self.leases[pair] = f"t{self._tokens}", until
+        return f"t{self._tokens}"
+
+    def drop(self, pair: _Pair) -> None:
+        """Delete the entry, and void the lease."""
+        entry = self.entries.pop(pair, None)
+        if entry is not None:
+            self._deleted[pair] = entry
+        self.leases.pop(pair, None)
+
+    def leased(self, pair: _Pair, token: str, now: float) -> bool:
+        """Whether `token` is the live lease."""
+        lease = self.leases.get(pair)
+        return lease is not None and lease[0] == token and lease[1] > now
+
+    def fail_over(self) -> None:
+        """To a replica that had not heard of the newest deletes, and of leases never."""
+        self.entries = {**self._deleted, **self.entries}
+        self.leases.clear()
+
+
+class SimulatedCache:
+    """One instance's `DistributedCache` on the shared store. A delete fails with the chance `deletes_fail`."""
+
+    def __init__(self, store: SharedStore, link: Link, rng: random.Random) -> None:
+        self._store = store
+        self._link = link
+        self._rng = rng
+        self.serializer: Serializer = MsgpackSerializer()
+        self.deletes_fail = 0.0
+
+    async def open(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+    async def get(self, scope: str, key: str, *, oldest: Position, lease_seconds: float) -> Hit | Miss:
+        def serve() -> Hit | Miss:
+            store, pair, now = self._store, (scope, key), _now()
+            entry = store.entries.get(pair)
+            if entry is not None and entry[2] > now and entry[1] >= oldest:
+                return Hit(entry[0], entry[1], entry[2] - now)
+            if entry is not None:
+                store.drop(pair)
+            lease = store.leases.get(pair)
+            free = lease_seconds > 0 and not (lease is not None and lease[1] > now)
+            return Miss(store.take(pair, now + lease_seconds) if free else None)
+
+        return await self._link.ask(serve)
+
+    async def lease(self, scope: str, key: str, *, lease_seconds: float) -> str:
+        def serve() -> str:
+            self._store.drop((scope, key))
+            return self._store.take((scope, key), _now() + lease_seconds)
+
+        return await self._link.ask(self._perhaps(serve))
+
+    async def fill(self, scope: str, key: str, data: bytes, *, stamp: Position, ttl: float, token: str) -> bool:
+        def serve() -> bool:
+            store, pair, now = self._store, (scope, key), _now()
+            if not store.leased(pair, token, now):
+                store.refused += 1
+                return False
+            store.leases.pop(pair, None)
+            store.entries[pair] = data, stamp, now + ttl
+            return True
+
+        return await self._link.ask(serve)
+
+    async def release(self, scope: str, key: str, *, token: str) -> None:
+        def serve() -> None:
+            if self._store.leased((scope, key), token, 0.0):
+                self._store.leases.pop((scope, key), None)
+
+        await self._link.ask(serve)
+
+    async def delete(self, scope: str, keys: Sequence[str]) -> None:
+        def serve() -> None:
+            for key in keys:
+                self._store.drop((scope, key))
+
+        await self._link.ask(self._perhaps(serve))
+
+    async def clear(self, scope: str | None) -> None:
+        def serve() -> None:
+            for pair in [*self._store.entries, *self._store.leases]:
+                if scope is None or pair[0] == scope:
+                    self._store.drop(pair)
+
+        await self._link.ask(self._perhaps(serve))
+
+    def _perhaps(self, serve: Callable[[], T]) -> Callable[[], T]:
+        def served() -> T:
+            if self._rng.random() < self.deletes_fail:
+                raise DistributedCacheError("the delete failed")
+            return serve()
+
+        return served
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,108 @@
+"""What is to happen in a run: drawn from its seed, and a list that can be shortened."""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+__all__ = ["FAULTS", "INSTANCES", "KEYS", "WORK", "WORK_SECONDS", "WORLDS", "Plan", "Step", "World", "draw"]
+
+KEYS = tuple("abcdefgh")
+INSTANCES = 3
+WORK_SECONDS = 4.0
+_STEPS_A_SECOND = 75.0
+
+WORK = ("read", "remove", "set", "clear")
+_LINK = ("cut", "stall", "half_open", "slow", "drop", "lose_answers", "duplicate")
+_PROCESS = ("crash", "crash", "restart", "fork", "jump", "fail_loaders")
+_LOG = ("trim", "truncate", "delete", "recreate", "lose_tail", "lose_tail", "restore")
+
+
+class World(NamedTuple):
+    """Which faults there are, and how far apart: not every promise holds under all of them at once.
+
+    `tombstones` bounds their table. `at_the_end`: only what is left when all is quiet is judged.
+    """
+
+    name: str
+    links: tuple[str, ...]
+    faults: tuple[str, ...]
+    tombstones: int = 65_536
+    deletes_fail: float = 0.0
+    at_the_end: bool = False
+
+
+WORLDS = (
+    World("plain", ("log", "log", "positions"), _PROCESS),
+    World("L2 fails", ("log", "l2", "l2", "positions"), (*_PROCESS, "fail_over", "fail_over"), deletes_fail=0.2),
+    World("tombstones are forgotten", ("log",), _PROCESS, tombstones=2),
+    World("the log is lost", ("log", "positions"), (*_PROCESS, *_LOG), tombstones=65_536),
+    World("L2 fails and tombstones are forgotten", ("log", "l2"), (), 2, 0.3, at_the_end=True),
+)
+
+FAULTS = frozenset(_LINK).union(*(world.faults for world in WORLDS))
+
+
+class Step(NamedTuple):
+    """`verb` at the time `at`, by or on instance `who`: of the key or link `what`, for `seconds`."""
+
+    at: float
+    verb: str
+    who: int
+    what: str = ""
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        lasting = f" for {self.seconds:.3f} s" if self.seconds else ""
+        return f"{self.at:7.4f} i{self.who} {self.verb} {self.what}{lasting}".rstrip()
+
+
+class Plan(NamedTuple):
+    """One run. `remembers`: the log knows a record that it has; `outbox` bounds it; `subscribed` has subscribers."""
+
+    seed: int
+    world: World
+    remembers: bool
+    outbox: int
+    subscribed: bool
+    steps: tuple[Step, ...]
+
+
+def draw(seed: int) -> Plan:
+    """The plan of `seed`."""
+    rng = random.Random(seed)
+    world = WORLDS[seed % len(WORLDS)]
+    steps = [*_work(rng), *_faults(rng, world)]
+    return Plan(
+        seed,
+        world,
+        remembers=rng.random() < 0.5,
+        outbox=rng.choice((3, 10_000)),
+        subscribed=rng.random() < 0.5,
+        steps=tuple(sorted(steps)),
+    )
+
+
+def _work(rng: random.Random) -> list[Step]:
+    steps: list[Step] = []
+    at = 0.03
+    while (at := at + rng.expovariate(_STEPS_A_SECOND)) < WORK_SECONDS:
+        verb = rng.choices(WORK, (0.65, 0.26, 0.08, 0.01))[0]
+        who, key = rng.randrange(INSTANCES), rng.choice(KEYS)
+        steps.append(Step(at, verb, who, "" if verb == "clear" else key))
+        if verb in ("remove", "set"):
+            # what goes wrong goes wrong between a change and the reads around it
+            for least, most in ((-0.03, 0.01), (0.0, 0.2)):
+                near = Step(at + rng.uniform(least, most), "read", rng.choice((who, rng.randrange(INSTANCES))), key)
+                steps.append(near)
+    return steps
+
+
+def _faults(rng: random.Random, world: World) -> list[Step]:
+    steps: list[Step] = []
+    at = 0.0
+    while (at := at + rng.uniform(0.0, 0.9)) < WORK_SECONDS:
+        who, seconds = rng.randrange(INSTANCES), rng.uniform(0.05, 2.5)
+        verb = rng.choice((*_LINK, *world.faults))
+        steps.append(Step(at, verb, who, rng.choice(world.links) if verb in _LINK else "", seconds))
+    return steps
