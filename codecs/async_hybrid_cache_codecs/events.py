@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 __all__ = [
     "CacheCleared",
@@ -19,6 +20,7 @@ __all__ = [
     "InstanceStopped",
     "KeysExpired",
     "KeysRemoved",
+    "PositionsAsked",
     "ScopeCleared",
     "TagsInvalidated",
     "Unknown",
@@ -60,25 +62,39 @@ class CacheCleared(_Event, frozen=True, tag="cache_cleared"):
 
 
 class InstanceStarted(_Event, frozen=True, tag="instance_started"):
-    """An instance has opened the log; the first event of its origin."""
+    """An instance has opened the log; the first event of its origin.
+
+    `bound` is how long, in seconds, it serves what it has while it hears nothing; left out, that has no bound.
+    """
 
     instance: str
     ignorable: bool = msgspec.field(default=True, name="i")
+    bound: float | UnsetType = UNSET
 
 
 class InstanceSeen(_Event, frozen=True, tag="instance_seen"):
-    """A heartbeat: the instance lives, has applied the log up to `position` and is `lag` records behind."""
+    """A heartbeat: the instance lives, has applied the log up to `position` and is `lag` records behind.
+
+    `bound` is that of `InstanceStarted`, as it is now.
+    """
 
     instance: str
     position: tuple[int, int] = (0, 0)
     lag: int = 0
     ignorable: bool = msgspec.field(default=True, name="i")
+    bound: float | UnsetType = UNSET
 
 
 class InstanceStopped(_Event, frozen=True, tag="instance_stopped"):
     """An instance has closed the log in good order; the last event of its origin."""
 
     instance: str
+    ignorable: bool = msgspec.field(default=True, name="i")
+
+
+class PositionsAsked(_Event, frozen=True, tag="positions_asked"):
+    """Every instance is asked to say that it lives, and what it has applied."""
+
     ignorable: bool = msgspec.field(default=True, name="i")
 
 
@@ -98,4 +114,5 @@ Event: TypeAlias = (
     | InstanceStarted
     | InstanceSeen
     | InstanceStopped
+    | PositionsAsked
 )

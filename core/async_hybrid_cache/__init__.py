@@ -24,6 +24,7 @@ from .checkpoint import Checkpoint, CheckpointStore, Kept, TransactionalCheckpoi
 from .clock import Clock, SystemClock
 from .distributed import DistributedCache, Hit, Miss
 from .errors import (
+    BarrierTimeout,
     CacheClosed,
     CacheError,
     CheckpointConflict,
@@ -39,6 +40,7 @@ from .errors import (
     StaleError,
 )
 from .filecheckpoint import FileCheckpointStore
+from .fleet import FleetMember
 from .log import EventLog
 from .options import CacheOptions, is_outage
 from .positions import Bounds, Position, Record
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncHybridCache",
+    "BarrierTimeout",
     "Bounds",
     "Broker",
     "CacheCleared",
@@ -86,6 +89,7 @@ __all__ = [
     "EncodeError",
     "EventLog",
     "FileCheckpointStore",
+    "FleetMember",
     "Gap",
     "Health",
     "Hit",

@@ -17,6 +17,7 @@ from .clock import Clock, SystemClock
 from .config import Source, read_configuration
 from .distributed import DistributedCache
 from .errors import ConfigurationError
+from .fleet import Fleet, FleetMember
 from .late import Removal
 from .lifecycle import Lifecycle
 from .loader import MISSING, Loader, Loading
@@ -83,10 +84,11 @@ class AsyncHybridCache:
         self._scopes = Scopes(clock, self._attached)
         self._l2 = SharedTier(distributed_cache, clock, timeout, lease) if distributed_cache else None
         self._stream = InvalidationStream(invalidation_bus, self._scopes, clock, rng) if invalidation_bus else None
-        self._staleness = Staleness(clock.monotonic, self._heard)
+        self._staleness = Staleness(clock.monotonic, lambda: self._stream.caught_up_at if self._stream else math.inf)
         self._loader = Loader(self._scopes, self._l2, self._stamp, self._staleness, clock, rng)
+        self._fleet = Fleet(self._stream)
         if self._stream:
-            self._stream.prove_within(self._options.max_staleness_seconds)
+            self._stream.abide_by(self._options.staleness_bound)
         self._positioned = PositionedReads(self._loader, self._stream)
         self._lifecycle = Lifecycle(
             self._scopes, self._l2, self._stream, self._loader, clock, require_bus, self._announce
@@ -190,7 +192,7 @@ class AsyncHybridCache:
         """
         state = self.scope_state(scope)
         if isinstance(options, CacheOptions) and options.bounds_staleness:
-            state.abide(state.options_of_call(options))
+            self.abide(state, state.options_of_call(options))
         entry = state.store.entries.get(checked_key(key))
         if at_least is None and entry is not None and self.monotonic() < entry.fresh_until:
             entry.used = state.store.tick()
@@ -209,10 +211,7 @@ class AsyncHybridCache:
     ) -> Coroutine[Any, Any, Any]:
         """What `get_or_set` does on a miss, with everything resolved; where cached functions come on a miss."""
         self._lifecycle.check()
-        loading = Loading(factory, options, serializer)
-        if position is None:
-            return self._loader.get(scope, checked_key(key), loading)
-        return self._positioned.read(scope, checked_key(key), loading, position)
+        return self._positioned.read(scope, checked_key(key), Loading(factory, options, serializer), position)
 
     async def refresh(
         self,
@@ -307,6 +306,18 @@ class AsyncHybridCache:
         """Drop the entries of `scope`, or of all scopes, from L1 of this process alone."""
         self._scopes.fence_scopes(scope)
 
+    async def barrier(self, at: At, *, timeout: float = 15.0) -> None:
+        """Return once no instance serves anything from before `at`: each has applied it, or is past its own bound.
+
+        Raises `BarrierTimeout`, naming the instances, after `timeout` seconds, and `LogUnavailable` for a change that
+        is still queued.
+        """
+        await self._fleet.barrier(position_of(at), positive("timeout", timeout))
+
+    async def fleet(self) -> tuple[FleetMember, ...]:
+        """This instance and all others on its log, asked now; empty without a bus."""
+        return await self._fleet.members()
+
     # -- scopes and functions --------------------------------------------------------------------------------
 
     def scope(self, name: str, *, options: CacheOptions | None = None) -> ScopedCache:
@@ -367,13 +378,12 @@ class AsyncHybridCache:
     def abide(self, scope: Scope, options: EffectiveOptions) -> None:
         """Reads in `scope` under `options` are to be expected: judge by their bound, and prove often enough for it."""
         scope.abide(options)
-        if self._stream and options.on_stale != "serve":
-            self._stream.prove_within(options.max_staleness_seconds)
+        if self._stream:
+            self._stream.abide_by(options.staleness_bound)
 
     def serializer_for(self, annotation: Any) -> Serializer:
         """The L2's serializer, bound to a type where it can be."""
-        assert self._l2 is not None
-        return typed(self._l2.cache.serializer, annotation)
+        return typed(self._untyped(), annotation)
 
     def _untyped(self) -> Serializer:
         assert self._l2 is not None
@@ -381,10 +391,6 @@ class AsyncHybridCache:
 
     def _stamp(self) -> Position:
         return self._stream.stamp if self._stream else ORIGIN
-
-    def _heard(self) -> float:
-        # alone, it hears everything
-        return self._stream.caught_up_at if self._stream else math.inf
 
     def _attached(self) -> None:
         if self._l2:

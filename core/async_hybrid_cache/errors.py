@@ -5,6 +5,7 @@ from __future__ import annotations
 from async_hybrid_cache_codecs.errors import CacheError, DecodeError, EncodeError
 
 __all__ = [
+    "BarrierTimeout",
     "CacheClosed",
     "CacheError",
     "CheckpointConflict",
@@ -35,6 +36,14 @@ class LoaderTimeout(CacheError, TimeoutError):
 
 class StaleError(CacheError):
     """What is kept may be older than `max_staleness_seconds`, and with `on_stale="raise"` nothing stands in."""
+
+
+class BarrierTimeout(CacheError, TimeoutError):
+    """Not every instance has applied a position in time; `missing` names those that have not, or may not have."""
+
+    def __init__(self, message: str, missing: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.missing = missing
 
 
 class DistributedCacheError(CacheError):

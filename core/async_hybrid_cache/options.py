@@ -39,6 +39,11 @@ class EffectiveOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_staleness_seconds: float | None = 10.0
     on_stale: Literal["load", "raise", "serve"] = "load"
 
+    @property
+    def staleness_bound(self) -> float | None:
+        """How long a value is served while nothing is heard; None where that has no bound."""
+        return None if self.on_stale == "serve" else self.max_staleness_seconds
+
     def override(self, options: CacheOptions | None) -> EffectiveOptions:
         """These options with whatever `options` sets in place of them."""
         if options is None:

@@ -44,8 +44,7 @@ class Scope:
 
     def abide(self, options: EffectiveOptions) -> None:
         """Somebody reads here under `options`: nothing is served from now on beyond their bound on staleness."""
-        if options.on_stale != "serve":
-            self.store.tighten(options.max_staleness_seconds)
+        self.store.tighten(options.staleness_bound)
         if options.on_stale == "raise" and not self.strict:
             self.strict = True
             self.store.judge_anew()

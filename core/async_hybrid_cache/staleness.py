@@ -12,7 +12,8 @@ __all__ = ["Staleness"]
 
 
 class Staleness:
-    """Promise 3. `heard` gives the monotonic time as of which every acknowledged event has been applied here.
+    """Promise 3. `heard` gives the monotonic time as of which every acknowledged event has been applied here;
+    alone, without a bus, that is infinity.
 
     Every entry in L1 holds all changes acknowledged before `heard()`, and by itself those before its `known_at`.
     """

@@ -42,7 +42,7 @@ class Oracle:
         """A process that has just been built."""
         cache = instance.cache
         cache._options = cache._options.override(CacheOptions(max_staleness_seconds=BOUND_SECONDS, on_stale="raise"))
-        instance.stream.prove_within(BOUND_SECONDS)
+        instance.stream.abide_by(BOUND_SECONDS)
         writer = instance.stream.writer
         append = writer._append
 

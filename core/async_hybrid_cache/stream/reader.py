@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from async_hybrid_cache_codecs.errors import DecodeError
-from async_hybrid_cache_codecs.events import InstanceStarted, Unknown
+from async_hybrid_cache_codecs.events import PositionsAsked, Unknown
 from async_hybrid_cache_codecs.frames import OpenedFrame
 
 from ..bounded import bounded
@@ -105,7 +105,7 @@ class Reader:
             records = await tail.next(0.0)
             if not records:
                 # perhaps for good, with what this instance had said
-                stream.started = stream.publish(InstanceStarted(stream.instance))
+                stream.started = stream.publish(stream.introduction())
                 raise LogUnavailable("the log's head went back while it was replayed")
             self.replayed += sum(since < record.position.offset < started.offset for record in records)
             self._apply_all(records)
@@ -118,7 +118,7 @@ class Reader:
         if position is None:
             raise LogUnavailable("the log takes no records")
         if position.epoch != bounds.epoch:
-            stream.started = stream.publish(InstanceStarted(stream.instance))
+            stream.started = stream.publish(stream.introduction())
             raise LogUnavailable("the log was replaced while it was being opened")
         return position
 
@@ -185,10 +185,13 @@ class Reader:
         return not self._stream.attached and kept is not None and position.offset <= kept.offset
 
     def _apply_events(self, frame: OpenedFrame, position: Position, mark: int) -> None:
+        self._stream.roster.hear(frame)
         for sequence, event in enumerate(frame.events, frame.first):
             if sequence <= mark:
                 continue
             self.events += 1
+            if isinstance(event, PositionsAsked):
+                self._stream.writer.answer()
             if isinstance(event, Unknown):
                 self.unknown += 1
                 if not event.ignorable:

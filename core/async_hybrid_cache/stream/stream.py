@@ -9,7 +9,9 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from async_hybrid_cache_codecs.events import Event, InstanceStarted, InstanceStopped
+from msgspec import UNSET
+
+from async_hybrid_cache_codecs.events import Event, InstanceSeen, InstanceStarted, InstanceStopped
 
 from ..clock import NEVER, Clock
 from ..errors import LogUnavailable
@@ -18,6 +20,7 @@ from .arrivals import Arrivals
 from .keeper import Keeper
 from .outbox import Outbox, Pending
 from .reader import Reader
+from .roster import Roster
 from .supervisor import Link, Tasks, supervise
 from .writer import Writer
 
@@ -73,6 +76,8 @@ class InvalidationStream:
         """The position up to which a load that begins now is known to see every change."""
         self.attached = False
         self.proof_seconds = options.proof_seconds
+        self.bound: float | None = 0.0
+        """How long what is kept may be served while nothing is heard; None where that has no bound."""
         self._owner = f"{rng.getrandbits(64):016x}"
         self._begin()
         self._attached = asyncio.Event()
@@ -82,10 +87,26 @@ class InvalidationStream:
         """The monotonic time as of which every acknowledged event is known to be applied here."""
         return self.reader.caught_up_at if self.attached else NEVER
 
-    def prove_within(self, seconds: float | None) -> None:
-        """Prove so often that a bound on staleness of `seconds` is kept by proofs, while the log can be reached."""
-        if seconds is not None:
-            self.proof_seconds = max(_LEAST_PROOF_SECONDS, min(self.proof_seconds, seconds / _PROOFS_PER_BOUND))
+    def abide_by(self, bound: float | None) -> None:
+        """Something kept may be served for `bound` seconds while nothing is heard, or (None) for longer.
+
+        Proofs are asked for so often that they keep it while the log can be reached, and the others are told.
+        """
+        if bound is not None:
+            self.proof_seconds = max(_LEAST_PROOF_SECONDS, min(self.proof_seconds, bound / _PROOFS_PER_BOUND))
+        if self.bound is not None and (bound is None or bound > self.bound):
+            self.bound = bound
+            if self.attached:
+                self.writer.answer()
+
+    def introduction(self) -> InstanceStarted:
+        """The first event of an origin."""
+        return InstanceStarted(self.instance, bound=UNSET if self.bound is None else self.bound)
+
+    def sign_of_life(self) -> InstanceSeen:
+        """How far this instance has come."""
+        bound = UNSET if self.bound is None else self.bound
+        return InstanceSeen(self.instance, self.reader.applied, self.reader.lag, bound=bound)
 
     def publish(self, event: Event) -> Pending:
         """Queue `event` for the log. Never waits and never fails; the writer sends it as soon as it can."""
@@ -101,7 +122,7 @@ class InvalidationStream:
         if self.keeper:
             self.reader.checkpoint = await self.keeper.open(self.instance)
         self.writer.begin()
-        self.started = self.outbox.add_first(InstanceStarted(self.instance))
+        self.started = self.outbox.add_first(self.introduction())
         failed: asyncio.Future[Any] = self.link.expect_failure()
         for name, session in (("reader", self.reader.run), ("writer", self.writer.run)):
             self.tasks.start(name, partial(supervise, self.link, name, session))
@@ -157,6 +178,7 @@ class InvalidationStream:
         self.attached = True
         self.listener.attach(position)
         self.arrivals.reach(position)
+        self.writer.wake()
         self._attached.set()
 
     def _begin(self) -> None:
@@ -166,6 +188,7 @@ class InvalidationStream:
         self.reader = Reader(self)
         self.writer = Writer(self)
         self.arrivals = Arrivals()
+        self.roster = Roster(self.clock, options.heartbeat_seconds)
         self.keeper = Keeper(options.checkpoints, options, self.clock, self._owner) if options.checkpoints else None
 
     def _in_trouble(self, name: str) -> None:

@@ -15,6 +15,7 @@ from ..errors import PositionLost
 from ..log import EventLog
 from ..positions import ORIGIN, Bounds, Position, Record
 from .marks import Marks, Verdict
+from .roster import heartbeat_seconds
 
 if TYPE_CHECKING:
     from ..bus import StreamOptions
@@ -186,6 +187,7 @@ class Tail:
             frame = open_frame(record.data)
         except DecodeError as error:
             return error
-        grace = _HEARTBEATS_TO_MEET_EVERYBODY * self._options.heartbeat_seconds
+        interval = heartbeat_seconds(self._options.heartbeat_seconds, len(self.marks))
+        grace = _HEARTBEATS_TO_MEET_EVERYBODY * interval
         strangers = self._clock.monotonic() < self._anchored_at + grace
         return Opened(frame, self.marks.judge(frame, strangers=strangers), self.marks.get(frame.origin))

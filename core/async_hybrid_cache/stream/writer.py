@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from async_hybrid_cache_codecs.events import InstanceSeen
 from async_hybrid_cache_codecs.frames import SealedFrame
 
 from ..bounded import bounded
@@ -24,6 +23,7 @@ class Writer:
         self._stream = stream
         self._wake = asyncio.Event()
         self._sequence = 0
+        self._asked = False
         self.acknowledged: Position = ORIGIN
         self.acknowledged_id = ""
         self.appended = 0
@@ -37,6 +37,11 @@ class Writer:
         """There is something in the outbox."""
         self._wake.set()
 
+    def answer(self) -> None:
+        """Say how far this instance has come with the next frame, once for all who have asked by then."""
+        self._asked = True
+        self._wake.set()
+
     async def run(self) -> None:
         """Append frames until something fails; called again after that."""
         stream = self._stream
@@ -44,6 +49,9 @@ class Writer:
         while True:
             # cleared before looking, so that what is added while an append is under way is not slept through
             self._wake.clear()
+            if self._asked and stream.attached:
+                self._asked = False
+                stream.outbox.add(stream.sign_of_life())
             frame = stream.outbox.frame(epoch, stream.origin, self._sequence + 1, stream.clock.time_ns())
             if frame is None:
                 await self._idle()
@@ -68,10 +76,10 @@ class Writer:
     async def _idle(self) -> None:
         stream = self._stream
         stream.link.clear("writer")
-        seconds = stream.options.heartbeat_seconds * (0.75 + stream.rng.random() / 2)
+        seconds = stream.roster.heartbeat_seconds * (0.75 + stream.rng.random() / 2)
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
         except TimeoutError:
             if stream.attached:
-                stream.outbox.add(InstanceSeen(stream.instance, stream.reader.applied, stream.reader.lag))
+                stream.outbox.add(stream.sign_of_life())

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from async_hybrid_cache_codecs.errors import DecodeError
-from async_hybrid_cache_codecs.events import Event, InstanceSeen, InstanceStarted, InstanceStopped, Unknown
+from async_hybrid_cache_codecs.events import (
+    Event,
+    InstanceSeen,
+    InstanceStarted,
+    InstanceStopped,
+    PositionsAsked,
+    Unknown,
+)
 
 from ..checkpoint import Checkpoint
 from ..clock import Clock
@@ -95,7 +102,7 @@ class Feed:
 
 def _told(event: Event | Unknown) -> SubscriptionEvent | None:
     match event:
-        case InstanceStarted() | InstanceSeen() | InstanceStopped():
+        case InstanceStarted() | InstanceSeen() | InstanceStopped() | PositionsAsked():
             return None
         case Unknown():
             return None if event.ignorable else Gap(f"an event of a newer release: {event.type}")

@@ -82,3 +82,34 @@ class StreamStaleness:
             assert await far.read("key", at_least=receipt) == await near.read("key") != before
             far_log.heal()
             await caches.fresh(["key"])
+
+    @scenario
+    async def test_a_barrier_returns_once_every_instance_has_applied_the_position(self, world: LogWorld) -> None:
+        async with fleet(world.make, world.make, world.make) as caches:
+            near, *others = caches.instances
+            for _ in range(5):
+                await caches.fresh(["key"])
+                receipt = await near.write("key")
+                await near.cache.barrier(receipt)
+                # no read waits for anything after that
+                assert [await one.read("key") for one in others] == [await near.read("key")] * 2
+            assert {one.instance for one in await near.cache.fleet()} == {
+                one.stream.instance for one in caches.instances
+            }
+
+    @scenario
+    async def test_a_barrier_waits_for_one_that_is_cut_off_until_its_bound_has_passed(self, world: LogWorld) -> None:
+        far_log = CuttableLog(world.make())
+        options = CacheOptions(max_staleness_seconds=BOUND_SECONDS)
+        async with fleet(world.make, lambda: far_log, options=options) as caches:
+            near, far = caches.instances
+            await near.cache.barrier(await near.write("key"))
+            await caches.fresh(["key"])
+            far_log.cut()
+            await far.read("key")
+            receipt = await near.write("key")
+            begun_at = monotonic()
+            await near.cache.barrier(receipt)
+            assert monotonic() - begun_at >= BOUND_SECONDS
+            assert await far.read("key") == await near.read("key")
+            far_log.heal()

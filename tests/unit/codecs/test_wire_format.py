@@ -18,6 +18,7 @@ from async_hybrid_cache_codecs.events import (
     InstanceStopped,
     KeysExpired,
     KeysRemoved,
+    PositionsAsked,
     ScopeCleared,
     TagsInvalidated,
     Unknown,
@@ -44,6 +45,12 @@ EVENTS: dict[str, Event] = {
     "instance_seen": InstanceSeen("web-1", (17, 42), 3),
     "instance_stopped": InstanceStopped("web-1"),
 }
+LATER: dict[str, Event] = {
+    "positions_asked": PositionsAsked(),
+    "instance_started_with_bound": InstanceStarted("web-1", bound=10.0),
+    "instance_seen_with_bound": InstanceSeen("web-1", (17, 42), 3, bound=10.0),
+}
+"""What was added to version 1 after the frame of every event was kept."""
 REMOVED = EVENTS["keys_removed"]
 
 
@@ -53,14 +60,15 @@ def frame_with(event: bytes) -> bytes:
 
 
 def test_every_event_type_has_a_golden_frame() -> None:
-    assert {type(event) for event in EVENTS.values()} == set(Event.__args__)
-    assert EVENTS.keys() < GOLDEN.keys()
+    assert {type(event) for event in (EVENTS | LATER).values()} == set(Event.__args__)
+    assert (EVENTS | LATER).keys() < GOLDEN.keys()
 
 
-@pytest.mark.parametrize("name", EVENTS)
+@pytest.mark.parametrize("name", EVENTS | LATER)
 def test_a_golden_frame_is_read_and_written_as_released(name: str) -> None:
-    assert open_frame(GOLDEN[name]) == OpenedFrame(17, ORIGIN, 1, AT, (EVENTS[name],))
-    assert seal(17, ORIGIN, 1, AT, [EVENTS[name]]).data == GOLDEN[name]
+    event = (EVENTS | LATER)[name]
+    assert open_frame(GOLDEN[name]) == OpenedFrame(17, ORIGIN, 1, AT, (event,))
+    assert seal(17, ORIGIN, 1, AT, [event]).data == GOLDEN[name]
 
 
 def test_a_frame_of_every_event_keeps_their_order_and_is_named_by_their_sequences() -> None:
