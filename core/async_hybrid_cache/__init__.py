@@ -35,6 +35,7 @@ from .errors import (
     LoaderTimeout,
     LogRefused,
     LogUnavailable,
+    OutboxError,
     PositionLost,
     StaleError,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "LogUnavailable",
     "Miss",
     "MsgpackSerializer",
+    "OutboxError",
     "PickleSerializer",
     "Position",
     "PositionLost",

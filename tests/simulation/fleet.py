@@ -136,13 +136,13 @@ class Instance:
         self.unsealed: deque[dict[str, int]] = deque()
         self.unsent: dict[str, dict[str, int]] = {}
 
-        def adding(event: Event) -> Any:
+        def adding(event: Event, *noted: Any) -> Any:
             versions = self._database.versions
             if isinstance(event, KeysRemoved):
                 self.unsealed.append({key: versions.get(key, 0) for key in event.keys})
             elif isinstance(event, _INVALIDATIONS):
                 self.unsealed.append(dict(versions))
-            return add(event)
+            return add(event, *noted)
 
         def sealing(*arguments: Any) -> Any:
             sealed = frame(*arguments)
