@@ -36,6 +36,7 @@ from .errors import (
     LoaderTimeout,
     LogRefused,
     LogUnavailable,
+    OutboxError,
     PositionLost,
     StaleError,
 )
@@ -104,6 +105,7 @@ __all__ = [
     "LogUnavailable",
     "Miss",
     "MsgpackSerializer",
+    "OutboxError",
     "PickleSerializer",
     "Position",
     "PositionLost",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Literal
 
@@ -9,7 +10,7 @@ from .checkpoint import CheckpointStore
 from .errors import ConfigurationError
 from .log import EventLog
 from .subscription import Handler, Subscription
-from .validation import checked_part, int_from_0, positive, positive_int
+from .validation import checked_part, folder, int_from_0, positive, positive_int
 
 __all__ = ["InvalidationBus", "StreamOptions"]
 
@@ -27,6 +28,9 @@ class StreamOptions:
     - `checkpoint_seconds` (1): how often it is written, where it has moved.
     - `lease_seconds` (3): how long an instance has to be silent before another one takes over its checkpoint slot, or
       a subscription that it owns; it beats three times as often.
+    - `outbox` (None): folder on a local disk where what waits for the log outlives its process; None is memory.
+    - `on_log_failure` (`queue`): what a change does that the log does not acknowledge in time: `queue` keeps it for
+      later and says so in the receipt, `raise` raises `LogUnavailable` and does not keep it.
     - `outbox_max_events` (10 000): keys and other events that may wait for the log before they coarsen.
     - `frame_max_events` (512): events in one record, at most.
     - `frame_max_bytes` (262 144): bytes of events in one record, at most, up to 900 000; a larger event is coarsened.
@@ -51,6 +55,8 @@ class StreamOptions:
         "heartbeat_seconds",
         "instance_id",
         "lease_seconds",
+        "on_log_failure",
+        "outbox",
         "outbox_max_events",
         "proof_seconds",
         "replay_records",
@@ -64,6 +70,8 @@ class StreamOptions:
         checkpoints: CheckpointStore | None = None,
         checkpoint_seconds: float = 1.0,
         lease_seconds: float = 3.0,
+        outbox: str | os.PathLike[str] | None = None,
+        on_log_failure: Literal["queue", "raise"] = "queue",
         outbox_max_events: int = 10_000,
         frame_max_events: int = 512,
         frame_max_bytes: int = 256 * 1024,
@@ -81,6 +89,10 @@ class StreamOptions:
         self.checkpoints = checkpoints
         self.checkpoint_seconds = positive("checkpoint_seconds", checkpoint_seconds)
         self.lease_seconds = positive("lease_seconds", lease_seconds)
+        self.outbox = None if outbox is None else folder("outbox", outbox)
+        if on_log_failure not in ("queue", "raise"):
+            raise ConfigurationError(f"on_log_failure must be 'queue' or 'raise', not {on_log_failure!r}")
+        self.on_log_failure = on_log_failure
         self.outbox_max_events = positive_int("outbox_max_events", outbox_max_events)
         self.frame_max_events = positive_int("frame_max_events", frame_max_events)
         self.frame_max_bytes = positive_int("frame_max_bytes", frame_max_bytes)

@@ -16,7 +16,7 @@ from .cached import CachedFunction, build, checked_key
 from .clock import Clock, SystemClock
 from .config import Source, read_configuration
 from .distributed import DistributedCache
-from .errors import ConfigurationError
+from .errors import ConfigurationError, LogUnavailable
 from .fleet import Fleet, FleetMember
 from .late import Removal
 from .lifecycle import Lifecycle
@@ -82,8 +82,9 @@ class AsyncHybridCache:
         self.monotonic = clock.monotonic
         self._options = EffectiveOptions().override(options)
         self._scopes = Scopes(clock, self._attached)
-        self._l2 = SharedTier(distributed_cache, clock, timeout, lease) if distributed_cache else None
         self._stream = InvalidationStream(invalidation_bus, self._scopes, clock, rng) if invalidation_bus else None
+        journal = self._stream.journal if self._stream else None
+        self._l2 = SharedTier(distributed_cache, clock, timeout, lease, journal) if distributed_cache else None
         self._staleness = Staleness(clock.monotonic, lambda: self._stream.caught_up_at if self._stream else math.inf)
         self._loader = Loader(self._scopes, self._l2, self._stamp, self._staleness, clock, rng)
         self._fleet = Fleet(self._stream)
@@ -230,7 +231,7 @@ class AsyncHybridCache:
     async def set(
         self, key: str, value: Any, *, scope: str = DEFAULT_SCOPE, options: CacheOptions | None = None
     ) -> Receipt:
-        """Keep `value` here and in L2, and tell the other instances that theirs is old."""
+        """Keep `value` here and in L2, and tell the other instances that theirs is old; raises as `remove` does."""
         state = self.scope_state(scope)
         return await self.store(state, checked_key(key), value, state.options_of_call(options), self._untyped)
 
@@ -251,7 +252,12 @@ class AsyncHybridCache:
             lambda l2: l2.lease(scope.name, key),
         )
         with scope.setting(key, self._stamp(), began_at) as setting:
-            receipt = await self._lifecycle.receipt(pending)
+            try:
+                receipt = await self._lifecycle.receipt(pending)
+            except LogUnavailable:
+                if token is not None and self._l2 is not None:
+                    await self._l2.release(scope.name, key, token)
+                raise
         stamp = receipt.position or setting.stamp
         if not setting.fenced and self._scopes.tombstones.allow(scope.name, key, stamp, stamp):
             self._loader.keep(scope, key, value, options, stamp, began_at)
@@ -268,6 +274,9 @@ class AsyncHybridCache:
 
         The order matters: L2 before the announcement, or another instance would read the old value back; and L1
         again after L2, since a local read may have copied the old value between the two.
+
+        With `on_log_failure="raise"`, `LogUnavailable` says that the log did not acknowledge in time, and that the
+        others may not hear of it: repeat the call.
         """
         keys = tuple(checked_key(k) for k in (key, *more))
         return await self._remove(KeysRemoved(scope, keys), lambda: self._scopes.fence_keys(scope, keys))
@@ -284,8 +293,9 @@ class AsyncHybridCache:
     async def _change(
         self, event: Removal, fence: Callable[[], None], in_l2: Callable[[SharedTier], Awaitable[T]]
     ) -> tuple[T | None, Pending | None]:
-        """Fence L1, change L2, fence L1 again, announce; in this order, and the announcement whatever happens."""
+        """Note, fence L1, change L2, fence L1 again, announce; in this order, and the announcement whatever happens."""
         self._lifecycle.check()
+        note = self._stream.note(event) if self._stream else None
         self._lifecycle.changing += 1
         result: T | None = None
         fence()
@@ -294,7 +304,7 @@ class AsyncHybridCache:
         finally:
             # also where the caller was cancelled: the data may have changed, and the others must hear of it
             fence()
-            pending = self._announce(event)
+            pending = self._announce(event, note)
             self._lifecycle.changing -= 1
         return result, pending
 
@@ -396,5 +406,5 @@ class AsyncHybridCache:
         if self._l2:
             self._l2.enabled = True
 
-    def _announce(self, event: Event) -> Pending | None:
-        return self._stream.publish(event) if self._stream else None
+    def _announce(self, event: Event, note: int | None = None) -> Pending | None:
+        return self._stream.publish(event, note) if self._stream else None

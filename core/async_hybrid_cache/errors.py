@@ -17,6 +17,7 @@ __all__ = [
     "LoaderTimeout",
     "LogRefused",
     "LogUnavailable",
+    "OutboxError",
     "PositionLost",
     "StaleError",
 ]
@@ -56,6 +57,10 @@ class LogUnavailable(CacheError):
 
 class LogRefused(CacheError):
     """The log answered that it will never take this (credentials, permission, size); trying again is no use."""
+
+
+class OutboxError(CacheError):
+    """What waits for the log cannot be kept on disk; the message says where and why."""
 
 
 class PositionLost(CacheError):

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from .checkpoint import Kept
-from .errors import CheckpointConflict, CheckpointError, ConfigurationError
+from .errors import CheckpointConflict, CheckpointError
+from .validation import folder as checked_folder
 
 __all__ = ["FileCheckpointStore"]
 
@@ -36,10 +37,7 @@ class FileCheckpointStore:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        if not isinstance(folder, str | os.PathLike) or not os.fspath(folder) or "\0" in os.fsdecode(folder):
-            raise ConfigurationError(f"folder must be the path of a folder, not {folder!r}")
-        # absolute, since a program may change its working directory
-        self._folder = Path(os.path.abspath(os.fsdecode(folder)))
+        self._folder = Path(checked_folder("folder", folder))
         self.damaged = 0
 
     def __repr__(self) -> str:

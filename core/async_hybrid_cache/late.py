@@ -55,6 +55,16 @@ class LateDeletes:
         """Whether what L2 holds for this key may be something that was to be deleted."""
         return bool(self) and (self._everything or scope in self._scopes or (scope, key) in self._keys)
 
+    def holds(self, event: Removal) -> bool:
+        """Whether all that `event` names is to be deleted anyway."""
+        match event:
+            case KeysRemoved():
+                return all(self.covers(event.scope, key) for key in event.keys)
+            case ScopeCleared():
+                return self._everything or event.scope in self._scopes
+            case _:
+                return self._everything
+
     def events(self) -> list[Removal]:
         """What has to be deleted, as the events that will tell it to the others again."""
         if self._everything:

@@ -7,7 +7,7 @@ import enum
 import logging
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from async_hybrid_cache_codecs.events import Event
@@ -15,6 +15,8 @@ from async_hybrid_cache_codecs.events import Event
 from .clock import Clock
 from .errors import CacheClosed, LogUnavailable
 from .exchange import note_acknowledged
+from .journal import Recovered
+from .late import Removal
 from .loader import Loader
 from .receipt import Receipt
 from .scopes import Scopes
@@ -55,7 +57,7 @@ class Lifecycle:
         loader: Loader,
         clock: Clock,
         require_bus: bool,
-        announce: Callable[[Event], Pending | None],
+        announce: Callable[[Event, int | None], Pending | None],
     ) -> None:
         self._scopes = scopes
         self._l2 = l2
@@ -130,6 +132,9 @@ class Lifecycle:
         if self._l2:
             await self._l2.open()
             self._l2.enabled = self._stream is None
+        if self._stream and self._stream.journal:
+            await self._redo(await self._stream.recover(self._stream.journal))
+        if self._l2:
             # what was removed before the start waits in the outbox, and must be gone from L2 before it is announced
             await self._tend_l2()
         if self._stream:
@@ -141,6 +146,25 @@ class Lifecycle:
                 ) from failure
             await asyncio.gather(*(subscription.start() for subscription in self._stream.subscriptions))
         self._maintenance = asyncio.create_task(self._maintain(), name="async-hybrid-cache maintenance")
+
+    async def _redo(self, recovered: Recovered) -> None:
+        """Changes that an ended process had begun; what waits to be told is stale here at once."""
+        for frame in recovered.frames:
+            self._fence(frame.events)
+        noted = [event for _, event in recovered.events]
+        self._fence(noted)
+        if self._l2:
+            await asyncio.gather(*(self._l2.drop(event) for event in noted if isinstance(event, Removal)))
+        for number, event in recovered.events:
+            self._announce(event, number)
+
+    def _fence(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, Removal):
+                self._scopes.fence_event(event)
+
+    def _announce_late(self, event: Removal) -> None:
+        self._announce(event, None)
 
     async def _disconnect(self, starting: asyncio.Task[None] | None) -> None:
         if starting is not None and not starting.done():
@@ -166,16 +190,23 @@ class Lifecycle:
         while self.changing and self._loop.time() < deadline:  # noqa: ASYNC110 - a count, and only here
             await asyncio.sleep(0.01)
         if self._l2 and self._l2.late and not self._l2.breaker.is_open:
-            await self._l2.catch_up(self._announce)
+            await self._l2.catch_up(self._announce_late)
         if self._l2 and (left := self._l2.late_deletes):
             logger.warning("stopped with %d deletes in L2 undone; those entries stay there until their TTL", left)
 
     async def receipt(self, pending: Pending | None) -> Receipt:
-        """Wait until a change is acknowledged, unless the log is known to be away."""
+        """Wait until a change is acknowledged, unless the log is known to be away; what is queued is kept by then.
+
+        Raises `LogUnavailable` where that is to be raised.
+        """
         if pending is None or self._stream is None:
             return Receipt(None, False)
         if self._stream.attached and "writer" not in self._stream.link.troubles:
             await pending.wait(self._stream.options.append_timeout_seconds)
+        if pending.position is None and self._stream.options.on_log_failure == "raise":
+            raise self._stream.refuse(pending)
+        if pending.position is None and self._stream.journal:
+            await self._stream.journal.kept()
         if pending.position is not None:
             note_acknowledged(pending.position)
         return Receipt(pending.position, pending.position is None)
@@ -198,6 +229,8 @@ class Lifecycle:
     def _forked(self) -> None:
         if self.state is State.RUNNING:
             self.state = State.FORKED
+            if self._stream and self._stream.journal:
+                self._stream.journal.forked()
             self._forget()
 
     async def _maintain(self) -> None:
@@ -223,7 +256,7 @@ class Lifecycle:
         if l2.breaker.is_open and not await l2.recover():
             return
         if l2.late:
-            await l2.catch_up(self._announce)
+            await l2.catch_up(self._announce_late)
 
     async def _sweep(self) -> None:
         for scope in self._scopes:

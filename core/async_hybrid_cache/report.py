@@ -80,6 +80,7 @@ def _stream(stream: InvalidationStream) -> StreamStats:
         events_appended=stream.writer.appended,
         outbox=len(stream.outbox),
         outbox_coarsened=stream.outbox.coarsened,
+        outbox_errors=stream.journal.errors if stream.journal else 0,
         duplicates=reader.duplicates,
         unknown_events=reader.unknown,
         undecodable_records=reader.undecodable,

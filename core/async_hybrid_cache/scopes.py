@@ -11,6 +11,7 @@ from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysExpired, K
 
 from .clock import Clock
 from .errors import ConfigurationError
+from .late import Removal
 from .loads import Load
 from .options import CacheOptions, EffectiveOptions
 from .positions import Position
@@ -141,6 +142,16 @@ class Scopes:
         for scope in self.find(name):
             scope.store.clear()
             self.fenced += scope.fence_all()
+
+    def fence_event(self, event: Removal) -> None:
+        """The same for what `event` names."""
+        match event:
+            case KeysRemoved():
+                self.fence_keys(event.scope, event.keys)
+            case ScopeCleared():
+                self.fence_scopes(event.scope)
+            case _:
+                self.fence_scopes(None)
 
     # -- what the stream says --------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from .clock import Clock
 from .deletes import Deletes
 from .distributed import DistributedCache, Hit, Miss
 from .errors import DistributedCacheError
+from .journal import Journal
 from .late import LateDeletes, Removal
 from .positions import ORIGIN, Position
 
@@ -29,6 +30,7 @@ logger = logging.getLogger("async_hybrid_cache")
 
 _ENVELOPE_VERSION = 1
 _PROBE = ("", "probe")
+_MOST_NOTES = 20_000
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):
@@ -58,11 +60,20 @@ class SharedTier:
     Every failure is counted and answered like a miss without a lease: the loader is asked, and L2 is not filled.
     """
 
-    def __init__(self, cache: DistributedCache, clock: Clock, timeout: float, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        cache: DistributedCache,
+        clock: Clock,
+        timeout: float,
+        lease_seconds: float,
+        journal: Journal | None = None,
+    ) -> None:
         self.cache = cache
         self.breaker = Breaker("the distributed cache", clock)
         self.late = LateDeletes()
         self._doing = LateDeletes()
+        self._journal = journal
+        self._notes: list[int] = []
         self._deletes = Deletes(self._delete)
         self.timeout = timeout
         self.lease_seconds = lease_seconds
@@ -93,6 +104,7 @@ class SharedTier:
     async def open(self) -> None:
         """Make ready for the running loop; a server that is away opens the breaker instead of raising."""
         self.connected = True
+        self._note_anew()  # a journal that was ended holds them for another process
         try:
             await self._call(self.cache.open())
         except DistributedCacheError as error:
@@ -139,16 +151,29 @@ class SharedTier:
     async def _or_later(self, event: Removal, call: Coroutine[Any, Any, T]) -> T | None:
         if not self.connected or self.breaker.is_open:
             call.close()
-            self.late.add(event)
+            self._later(event)
             return None
         try:
             return await call
         except DistributedCacheError:
-            self.late.add(event)
+            self._later(event)
             return None
         except asyncio.CancelledError:
-            self.late.add(event)
+            self._later(event)
             raise
+
+    def _later(self, event: Removal) -> None:
+        known = self.late.holds(event)
+        self.late.add(event)
+        if self._journal and not known:
+            self._notes.append(self._journal.note(event))
+            if len(self._notes) > _MOST_NOTES:
+                self._note_anew()
+
+    def _note_anew(self) -> None:
+        if self._journal:
+            self._journal.close(self._notes)
+            self._notes = [self._journal.note(event) for event in self.late.events()]
 
     async def fill(
         self,
@@ -209,6 +234,7 @@ class SharedTier:
         """Do the deletes that failed before, and have each announced again, now that it is done."""
         # a delete that fails meanwhile must not be taken for one of these
         self._doing, self.late = self.late, LateDeletes()
+        notes, self._notes = self._notes, []
         left = self._doing.events()
         try:
             while left:
@@ -220,9 +246,11 @@ class SharedTier:
         except DistributedCacheError:
             pass
         finally:
-            for event in left:
-                self.late.add(event)
             self._doing = LateDeletes()
+            for event in left:
+                self._later(event)
+            if self._journal:
+                self._journal.close(notes)
 
     def _suspect(self, scope: str, key: str) -> bool:
         return self.late.covers(scope, key) or self._doing.covers(scope, key)

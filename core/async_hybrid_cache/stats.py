@@ -68,12 +68,13 @@ class StreamStats(msgspec.Struct, frozen=True, kw_only=True):
     - `events_appended`: own events that the log has acknowledged.
     - `outbox`: own events that wait for the log.
     - `outbox_coarsened`: how often waiting events were merged into broader ones for lack of room.
+    - `outbox_errors`: how often a durable outbox could not be written, and was in memory alone.
     - `duplicates`: records skipped because their events had been applied before.
     - `unknown_events`: events of a type that this release does not know.
     - `undecodable_records`: records that are no frame of this wire version.
     - `gap_total`: how often it could not be proved that nothing was missed, and L1 was reset.
     - `last_gap`: why, the last time; None if never.
-    - `reconnects`: how often reader, writer or checkpoints worked again after a failure.
+    - `reconnects`: how often reader, writer, checkpoints or outbox worked again after a failure.
     - `down_seconds`: for how long reader or writer has been failing; None while both work.
     - `last_error`: what is failing now; None while nothing is.
     """
@@ -88,6 +89,7 @@ class StreamStats(msgspec.Struct, frozen=True, kw_only=True):
     events_appended: int
     outbox: int
     outbox_coarsened: int
+    outbox_errors: int
     duplicates: int
     unknown_events: int
     undecodable_records: int

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 from .errors import ConfigurationError
 
-__all__ = ["checked_part", "int_from_0", "non_negative", "positive", "positive_int"]
+__all__ = ["checked_part", "folder", "int_from_0", "non_negative", "positive", "positive_int"]
 
 
 def _number(name: str, value: Any, wanted: str) -> float:
@@ -35,6 +36,13 @@ def checked_part(name: str, value: object, kind: type) -> None:
         given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
         hint = "; for a URL use AsyncHybridCache.from_url(...)" if isinstance(value, str) else ""
         raise ConfigurationError(f"{name} must be a {kind.__name__} object, not {given}{hint}")
+
+
+def folder(name: str, value: Any) -> str:
+    """`value`, if it can be the path of a folder; absolute, since a program may change its working directory."""
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value) or "\0" in os.fsdecode(value):
+        raise ConfigurationError(f"{name} must be the path of a folder, not {value!r}")
+    return os.path.abspath(os.fsdecode(value))
 
 
 def positive(name: str, value: Any) -> float:

@@ -118,11 +118,11 @@ class Instance:
         add, frame, apply, reset, take = outbox.add, outbox.frame, scopes.apply, scopes.reset, reader._apply
         attach = scopes.attach
 
-        def adding(event: Event) -> Any:
+        def adding(event: Event, *noted: Any) -> Any:
             if isinstance(event, INVALIDATIONS):
                 versions = self._servers.database.versions
                 self.unsealed.update({key: versions.get(key, 0) for key in covered(event, KEYS)})
-            return add(event)
+            return add(event, *noted)
 
         def sealing(*arguments: Any) -> Any:
             sealed = frame(*arguments)

@@ -52,11 +52,10 @@ _TOP: Types = {
     "lease_seconds": float,
 }
 _OPTIONS: Types = {field.name: _plain(field.type) for field in msgspec.structs.fields(CacheOptions)}
+# an object in code and its URL here; a path; one of a few words
+_AS_TEXT: Types = {"checkpoints": str | None, "outbox": str | None, "on_log_failure": str}
 _STREAM: Types = {
-    # an object in code, its URL here
-    name: str | None if name == "checkpoints" else kind
-    for name, kind in get_type_hints(StreamOptions.__init__).items()
-    if name != "return"
+    name: _AS_TEXT.get(name, kind) for name, kind in get_type_hints(StreamOptions.__init__).items() if name != "return"
 }
 
 SECTIONS: dict[str, Types] = {"": _TOP, "options": _OPTIONS, "stream": _STREAM}

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import Iterable
 
-from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysExpired, KeysRemoved, ScopeCleared
+from async_hybrid_cache_codecs.events import (
+    CacheCleared,
+    Event,
+    InstanceSeen,
+    InstanceStarted,
+    InstanceStopped,
+    KeysExpired,
+    KeysRemoved,
+    ScopeCleared,
+)
 from async_hybrid_cache_codecs.frames import SealedFrame, encode_event, seal
 
+from ..journal import Journal
 from ..positions import Position
 
 __all__ = ["Outbox", "Pending"]
@@ -19,7 +30,7 @@ _LONGEST_SCOPE = 1024
 class Pending:
     """A published event on its way: `position` is None until the log has acknowledged it."""
 
-    __slots__ = ("_waiters", "position")
+    __slots__ = ("__weakref__", "_waiters", "position")
 
     def __init__(self) -> None:
         self.position: Position | None = None
@@ -52,11 +63,12 @@ class Pending:
 
 
 class _Item:
-    __slots__ = ("event", "pendings", "weight")
+    __slots__ = ("event", "notes", "pendings", "weight")
 
-    def __init__(self, event: Event, pendings: list[Pending]) -> None:
+    def __init__(self, event: Event, pendings: list[Pending], notes: tuple[int, ...] = ()) -> None:
         self.event = event
         self.pendings = pendings
+        self.notes = notes
         self.weight = len(event.keys) if isinstance(event, KeysRemoved | KeysExpired) else 1
 
 
@@ -65,28 +77,35 @@ class Outbox:
 
     Past `max_events` it coarsens: keys become their scope, then everything becomes one `CacheCleared`. That is
     more than was asked for and never less. Sequences are given when a frame is sealed, so coarsening leaves no
-    hole in them.
+    hole in them. With a `journal`, all that waits is in it as well.
     """
 
-    def __init__(self, max_events: int, frame_max_events: int, frame_max_bytes: int) -> None:
+    def __init__(
+        self, max_events: int, frame_max_events: int, frame_max_bytes: int, journal: Journal | None = None
+    ) -> None:
+        self._journal = journal
         self._max = max_events
         self._frame_max_events = frame_max_events
         self._frame_max_bytes = frame_max_bytes
         self._items: deque[_Item] = deque()
         self._weight = 0
         self._sealed: tuple[SealedFrame, list[Pending]] | None = None
+        self._recovered: deque[tuple[SealedFrame, list[Pending]]] = deque()
         self.coarsened = 0
 
     def __len__(self) -> int:
-        return len(self._items) + (len(self._sealed[0].events) if self._sealed else 0)
+        sealed = [*self._recovered, self._sealed] if self._sealed else self._recovered
+        return len(self._items) + sum(len(frame.events) for frame, _ in sealed)
 
-    def add(self, event: Event) -> Pending:
-        """Queue `event` behind all others."""
+    def add(self, event: Event, note: int | None = None) -> Pending:
+        """Queue `event` behind all others; `note` is its number in the journal, where it has one already."""
         pending = Pending()
         if len(encode_event(event)) > self._frame_max_bytes:
             event = _coarse(event)
             self.coarsened += 1
-        self._append(_Item(event, [pending]))
+        if note is None and self._journal and not isinstance(event, InstanceStarted | InstanceSeen | InstanceStopped):
+            note = self._journal.note(event)
+        self._append(_Item(event, [pending], () if note is None else (note,)))
         if self._weight > self._max:
             self._coarsen()
         return pending
@@ -98,11 +117,18 @@ class Outbox:
         self._weight += item.weight
         return item.pendings[0]
 
+    def recover(self, frames: Iterable[SealedFrame]) -> None:
+        """Frames of earlier processes, whose fate is open: they go as they are, before everything else."""
+        self._recovered.extend((frame, []) for frame in frames)
+
     def frame(self, epoch: int, origin: str, first: int, at: int) -> SealedFrame | None:
         """The frame to append now: the sealed one whose fate is open, else a new one of what waits."""
+        if self._sealed is None and self._recovered:
+            self._sealed = self._recovered.popleft()
         if self._sealed is None and self._items:
             events: list[Event] = []
             pendings: list[Pending] = []
+            notes: list[int] = []
             size = 0
             while self._items and len(events) < self._frame_max_events:
                 item = self._items[0]
@@ -113,28 +139,54 @@ class Outbox:
                 self._weight -= item.weight
                 events.append(item.event)
                 pendings.extend(item.pendings)
+                notes.extend(item.notes)
             self._sealed = seal(epoch, origin, first, at, events), pendings
+            if self._journal and notes:
+                self._journal.seal(self._sealed[0], tuple(notes))
         return self._sealed[0] if self._sealed else None
 
     def acknowledged(self, position: Position) -> None:
         """The sealed frame is in the log at `position`."""
         assert self._sealed is not None
-        _, pendings = self._sealed
+        frame, pendings = self._sealed
         self._sealed = None
+        if self._journal:
+            self._journal.acknowledged(frame.id)
         for pending in pendings:
             pending.settle(position)
 
+    def withdraw(self, pending: Pending) -> bool:
+        """Take an event back, where nothing else depends on it; False where it may be in the log already."""
+        for item in self._items:
+            if pending in item.pendings:
+                item.pendings.remove(pending)
+                if not item.pendings:
+                    self._items.remove(item)
+                    self._weight -= item.weight
+                    if self._journal:
+                        self._journal.close(item.notes)
+                return True
+        return False
+
+    def clear(self) -> None:
+        """Forget all that waits: the journal has it, for whoever starts next."""
+        self.away()
+        self._items.clear()
+        self._recovered.clear()
+        self._weight = 0
+        self._sealed = None
+
     def away(self) -> None:
         """The log cannot be reached: nobody is to wait for it."""
-        pendings = self._sealed[1] if self._sealed else []
-        for pending in pendings:
-            pending.settle(None)
+        for _, pendings in [*self._recovered, self._sealed] if self._sealed else self._recovered:
+            for pending in pendings:
+                pending.settle(None)
         for item in self._items:
             for pending in item.pendings:
                 pending.settle(None)
 
     def unseal(self) -> None:
-        """Take a sealed frame back, to be sealed anew for another origin.
+        """Take a sealed frame back, to be sealed anew for another origin; one in a journal is resent as it is.
 
         Only where every event in it may safely be said twice: its fate stays unknown.
         """
@@ -142,6 +194,9 @@ class Outbox:
             return
         frame, pendings = self._sealed
         self._sealed = None
+        if self._journal:
+            self._recovered.appendleft((frame, pendings))
+            return
         for event in reversed(frame.events):
             item = _Item(event, [])
             self._items.appendleft(item)
@@ -155,14 +210,17 @@ class Outbox:
 
     def _coarsen(self) -> None:
         self.coarsened += 1
-        waiting = list(self._items)
-        self._rebuild(_merged(waiting))
+        self._rebuild(_merged(list(self._items)))
         if self._weight > self._max:
-            pendings = [pending for item in waiting for pending in item.pendings]
-            self._rebuild([_Item(CacheCleared(), pendings)])
+            self._rebuild([_united(CacheCleared(), list(self._items))])
 
     def _rebuild(self, items: Iterable[_Item]) -> None:
         self._items = deque(items)
+        if self._journal:
+            for item in self._items:
+                if len(item.notes) > 1:
+                    gone, item.notes = item.notes, (self._journal.note(item.event),)
+                    self._journal.close(gone)
         self._weight = sum(item.weight for item in self._items)
 
 
@@ -172,8 +230,18 @@ def _merged(items: list[_Item]) -> list[_Item]:
     for item in items:
         event = ScopeCleared(item.event.scope) if isinstance(item.event, KeysRemoved | KeysExpired) else item.event
         earlier = merged.pop(event, None)
-        merged[event] = _Item(event, (earlier.pendings if earlier else []) + item.pendings)
+        merged[event] = _united(event, [earlier, item] if earlier else [item])
     return list(merged.values())
+
+
+def _united(event: Event, items: list[_Item]) -> _Item:
+    notes = tuple(note for item in items for note in item.notes)
+    held = [weakref.ref(pending) for item in items for pending in item.pendings]
+    for item in items:
+        item.pendings.clear()
+    # without those that nobody else holds any more, which a long outage would gather
+    pendings = [pending for reference in held if (pending := reference()) is not None]
+    return _Item(event, pendings, notes)
 
 
 def _coarse(event: Event) -> Event:

@@ -14,7 +14,9 @@ from msgspec import UNSET
 from async_hybrid_cache_codecs.events import Event, InstanceSeen, InstanceStarted, InstanceStopped
 
 from ..clock import NEVER, Clock
-from ..errors import LogUnavailable
+from ..errors import LogUnavailable, OutboxError
+from ..journal import Journal, Recovered
+from ..log import EventLog
 from ..positions import ORIGIN, Position
 from .arrivals import Arrivals
 from .keeper import Keeper
@@ -69,7 +71,14 @@ class InvalidationStream:
         self.listener = listener
         self.clock = clock
         self.rng = rng
-        self.outbox = Outbox(options.outbox_max_events, options.frame_max_events, options.frame_max_bytes)
+        self.journal = (
+            Journal(
+                options.outbox, _name_of(self.log), seconds=options.append_timeout_seconds, on_change=self._kept_or_not
+            )
+            if options.outbox
+            else None
+        )
+        self.outbox = Outbox(options.outbox_max_events, options.frame_max_events, options.frame_max_bytes, self.journal)
         self.instance = ""
         self.origin = ""
         self.stamp: Position = ORIGIN
@@ -108,11 +117,33 @@ class InvalidationStream:
         bound = UNSET if self.bound is None else self.bound
         return InstanceSeen(self.instance, self.reader.applied, self.reader.lag, bound=bound)
 
-    def publish(self, event: Event) -> Pending:
+    def note(self, event: Event) -> int | None:
+        """A change that begins: it is deleted in L2 and announced even if this process ends in the middle of it."""
+        return self.journal.note(event) if self.journal else None
+
+    def publish(self, event: Event, note: int | None = None) -> Pending:
         """Queue `event` for the log. Never waits and never fails; the writer sends it as soon as it can."""
-        pending = self.outbox.add(event)
+        pending = self.outbox.add(event, note)
         self.writer.wake()
         return pending
+
+    def refuse(self, pending: Pending) -> LogUnavailable:
+        """Keep an event no longer that was not acknowledged in time; the error for whoever waited."""
+        withdrawn = self.outbox.withdraw(pending)
+        _, cause = self.link.troubles.get("writer", (0.0, None))
+        fate = "the other instances were not told" if withdrawn else "the other instances may have been told, or not"
+        error = LogUnavailable(f"the log did not acknowledge in time; {fate}: repeat the call, which does no harm")
+        error.__cause__ = cause
+        return error
+
+    async def recover(self, journal: Journal) -> Recovered:
+        """Before `start`: what earlier processes left. Its frames are sent; its events are still to be published.
+
+        Raises `OutboxError` where no outbox can be kept.
+        """
+        recovered = await journal.open(self.options.instance_id or "unnamed")
+        self.outbox.recover(recovered.frames)
+        return recovered
 
     async def start(self, timeout: float) -> BaseException | None:
         """Begin to run; return None once attached, else after the first failure (or `timeout`) why not yet."""
@@ -143,11 +174,13 @@ class InvalidationStream:
             goodbye = self.publish(InstanceStopped(self.instance))
             await goodbye.wait(timeout / 2)
         await asyncio.gather(*self.tasks.cancel(), return_exceptions=True)
-        if left := len(self.outbox):
-            logger.warning(
-                "stopped with %d invalidations unsent; other instances keep those entries until their TTL",
-                left,
-            )
+        left = len(self.outbox)
+        kept = self.journal is not None and await self.journal.end()
+        if kept:
+            self.outbox.clear()
+        if left:
+            fate = "the next start sends them" if kept else "other instances keep those entries until their TTL"
+            logger.warning("stopped with %d invalidations unsent; %s", left, fate)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout / 2):
                 if self.keeper:
@@ -157,6 +190,8 @@ class InvalidationStream:
 
     def detach(self) -> None:
         """Forget everything that is bound to an event loop; what waits in the outbox is kept."""
+        if self.journal and self.journal.end_now():
+            self.outbox.clear()
         self.attached = False
         self.stamp = ORIGIN
         self.tasks.cancel()
@@ -191,6 +226,12 @@ class InvalidationStream:
         self.roster = Roster(self.clock, options.heartbeat_seconds)
         self.keeper = Keeper(options.checkpoints, options, self.clock, self._owner) if options.checkpoints else None
 
+    def _kept_or_not(self, failure: OutboxError | None) -> None:
+        if failure is not None:
+            self.link.note("outbox", failure)
+        else:
+            self.link.clear("outbox")
+
     def _in_trouble(self, name: str) -> None:
         if name == "writer":
             self.outbox.away()
@@ -204,3 +245,9 @@ class InvalidationStream:
                 self.link.note("checkpoint", error)
             else:
                 self.link.clear("checkpoint")
+
+
+def _name_of(log: EventLog) -> str:
+    # an address in memory names nothing in another process
+    kind = type(log)
+    return kind.__qualname__ if kind.__repr__ is object.__repr__ else repr(log)

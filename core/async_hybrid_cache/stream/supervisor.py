@@ -23,7 +23,7 @@ __all__ = ["Link", "Tasks", "supervise"]
 logger = logging.getLogger("async_hybrid_cache")
 
 _FIRST_RETRY_SECONDS = 0.05
-_NOT_THE_LOGS = frozenset({"checkpoint", "handler", "owner"})
+_NOT_THE_LOGS = frozenset({"checkpoint", "handler", "outbox", "owner"})
 
 
 class Link:
@@ -88,7 +88,7 @@ class Link:
             logger.warning("%s %s: %s; trying again", self.label, name, _tell(error))
         else:
             self.troubles[name] = self.troubles[name][0], error
-        if self._failed is not None and not self._failed.done():
+        if self._failed is not None and not self._failed.done() and name != "outbox":
             self._failed.set_result(error)
         self._on_trouble(name)
 

@@ -56,8 +56,13 @@ class Writer:
             if frame is None:
                 await self._idle()
                 continue
-            self._sequence = frame.last
-            epoch = (await self._append(frame)).epoch
+            if stream.journal:
+                await stream.journal.kept()
+            if frame.id.startswith(f"{stream.origin}:"):
+                self._sequence = frame.last
+                epoch = (await self._append(frame)).epoch
+            else:
+                await self._append(frame)  # what an earlier process left may have been in the log for long
             stream.link.clear("writer")
 
     async def _append(self, frame: SealedFrame) -> Position:

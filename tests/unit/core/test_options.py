@@ -72,7 +72,7 @@ def test_the_cache_refuses_what_it_cannot_use(arguments: dict[str, Any]) -> None
 
 @pytest.mark.parametrize(
     "name",
-    [name for name in StreamOptions.__slots__ if name not in ("instance_id", "checkpoints")],
+    [name for name in StreamOptions.__slots__ if name not in ("instance_id", "checkpoints", "outbox")],
 )
 @pytest.mark.parametrize("value", [-1, math.nan, True, "1"], ids=repr)
 def test_the_stream_refuses_what_it_cannot_use(name: str, value: Any) -> None:

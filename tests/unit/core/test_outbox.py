@@ -135,6 +135,16 @@ def test_everybody_whose_event_was_coarsened_hears_of_the_acknowledgement() -> N
     asyncio.run(scenario())
 
 
+def test_a_long_outage_gathers_nothing() -> None:
+    box = outbox(10)
+    held = box.add(removed("held"))
+    for number in range(5_000):
+        box.add(removed(str(number), scope=f"scope {number % 20}"))
+    assert sum(len(item.pendings) for item in box._items) <= 11
+    sent(box)
+    assert held.position is not None
+
+
 def test_an_event_too_large_for_a_frame_is_coarsened() -> None:
     box = outbox(size=1000)
     box.add(removed(*["k" * 100] * 20))
