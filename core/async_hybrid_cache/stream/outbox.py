@@ -80,6 +80,10 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._items) + (len(self._sealed[0].events) if self._sealed else 0)
 
+    def waiting(self) -> list[Event]:
+        """The events that are not acknowledged."""
+        return [*(self._sealed[0].events if self._sealed else ()), *(item.event for item in self._items)]
+
     def add(self, event: Event) -> Pending:
         """Queue `event` behind all others."""
         pending = Pending()
