@@ -32,7 +32,7 @@ def _describe(kind: Any, seen: set[Any]) -> str:
     if issubclass(kind, enum.Enum):
         members = ",".join(f"{member.name}={member.value!r}" for member in kind)
         return f"{_name(kind)}({members})"
-    fields = ",".join(f"{name}:{_describe(hint, seen)}={_default(kind, name)}" for name, hint in _hints(kind).items())
+    fields = ",".join(f"{name}:{_describe(hint, seen)}" for name, hint in _hints(kind).items())
     return f"{_name(kind)}{{{fields}}}{_layout(kind)}"
 
 
@@ -42,11 +42,6 @@ def _hints(kind: type) -> dict[str, Any]:
     except Exception:
         # a forward reference that nothing resolves: its text has to do
         return dict(getattr(kind, "__annotations__", {}))
-
-
-def _default(kind: type, name: str) -> str:
-    default = getattr(kind, name, None)
-    return repr(default) if isinstance(default, _PLAIN) else type(default).__qualname__
 
 
 def _layout(kind: Any) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Written", "write_snapshot"]
 
 _CHUNK_BYTES = 256 * 1024
-_LARGEST_BYTES = 2**31  # what MessagePack and the frame's length can hold, and then some
+_LARGEST_BYTES = 2**31  # well below what the length of a frame can tell
 
 
 class Written(NamedTuple):

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from async_hybrid_cache import CacheOptions, MsgpackSerializer
+from async_hybrid_cache import MsgpackSerializer
 from async_hybrid_cache.checkpoint import Checkpoint
 from async_hybrid_cache.options import EffectiveOptions
 from async_hybrid_cache.scopes import Scopes
 from async_hybrid_cache.snapshot import Snapshot, records
+from async_hybrid_cache.snapshot import snapshot as snapshot_module
 from async_hybrid_cache.snapshot.frames import FrameWriter
-from async_hybrid_cache.snapshot.slot import FileSlot
-from async_hybrid_cache.testing.waiting import eventually
+from async_hybrid_cache.snapshot.turns import Turns
 from tests.unit.core.clock import ManualClock
 from tests.unit.core.scripted_log import ScriptedLog
 from tests.unit.core.shared_memory import SharedMemory, Store
-from tests.unit.core.warm import Counting, new_cache, snapshot_of
+from tests.unit.core.warm import new_cache, snapshot_of
 
 BASE = Checkpoint(1, 7, "a-1-1", {"a": 1})
 OPTIONS = EffectiveOptions(ttl_seconds=10, fail_safe_seconds=20)
@@ -253,10 +253,10 @@ def test_the_order_of_eviction_is_kept(tmp_path: Path) -> None:
 def test_a_smaller_store_takes_what_was_used_last(tmp_path: Path) -> None:
     async def scenario() -> None:
         clock = ManualClock()
-        await written(tmp_path, clock, a=1, b=2, c=3)
+        await written(tmp_path, clock, **{str(number): number for number in range(3000)})
         parts = Parts(tmp_path, clock)
         parts.scopes.get("s", OPTIONS).bound(2)
-        assert await parts.served() == {"b": 2, "c": 3}
+        assert await parts.served() == {"2998": 2998, "2999": 2999}
 
     asyncio.run(scenario())
 
@@ -269,7 +269,7 @@ def struct(name: str, fields: list[Any]) -> Any:
     "changed",
     [
         struct("User", [("id", int), ("rank", int, 0)]),  # would be read, with a value that nobody stored
-        struct("User", [("id", str)]),
+        struct("User", [("id", float)]),  # would be read, as another type
         struct("Person", [("id", int)]),
         struct("User", [("number", int)]),
     ],
@@ -314,97 +314,81 @@ def test_another_serializer_reads_nothing_of_it(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_each_process_has_a_file_of_its_own(tmp_path: Path) -> None:
+def test_what_is_dropped_during_the_scan_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
-        def log() -> ScriptedLog:
-            return ScriptedLog("slots")
+        parts = Parts(tmp_path, BusyClock())
+        await parts.snapshot.restore()
+        for number in range(1000):
+            parts.put(str(number), number)
+        rest = Turns.rest
 
-        for start in range(3):
-            caches = [new_cache(log, tmp_path) for _ in range(4)]
-            for cache in caches:
-                await cache.start()
-            found = sorted([str(await cache.get("me")) for cache in caches])
-            assert found == (["0", "1", "2", "3"] if start else ["None"] * 4)
-            for number, cache in enumerate(caches):
-                await cache.get_or_set("me", Counting(number))
-                await cache.stop()
+        async def busy(turns: Turns) -> None:
+            parts.scopes.fence_keys("s", list(parts.scopes.get("s", OPTIONS).store.entries)[-10:])
+            await rest(turns)
 
-    asyncio.run(scenario())
-    assert len(list(tmp_path.iterdir())) == 8
-
-
-def test_a_free_slot_with_a_file_comes_first_and_claims_leave_nothing_behind(tmp_path: Path) -> None:
-    path = tmp_path / "l1"
-    held = [FileSlot.claim(path) for _ in range(4)]
-    held[2].file.write_bytes(b"x")
-    for slot in held[1:]:
-        slot.release()
-    for _ in range(5):
-        again = FileSlot.claim(path)
-        assert again.file == held[2].file
-        again.release()
-    held[2].file.unlink()
-    for _ in range(5):
-        again = FileSlot.claim(path)
-        assert again.file == held[1].file
-        again.release()
-    held[0].release()
-    assert len(list(tmp_path.iterdir())) == 4
-
-
-def claimed(folder: Path) -> str:
-    """The name of the file that a process would get now."""
-    slot = FileSlot.claim(folder / "l1")
-    slot.release()
-    return slot.file.name
-
-
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_slot_outlives_no_process_that_was_forked_from_its_owner(tmp_path: Path) -> None:
-    slot = FileSlot.claim(tmp_path / "l1")
-    done, go = os.pipe()
-    if not (pid := os.fork()):
-        slot.release()
-        os.read(done, 1)
-        os._exit(0)
-    try:
-        # the child's release must not free it under its owner
-        assert claimed(tmp_path) == "l1.1"
-        slot.release()
-        asyncio.run(eventually(lambda: claimed(tmp_path) == "l1.0"))
-    finally:
-        os.write(go, b"x")
-        os.waitpid(pid, 0)
-        os.close(done)
-        os.close(go)
-
-
-def test_a_place_that_cannot_be_written_costs_the_snapshot_alone(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        def log() -> ScriptedLog:
-            return ScriptedLog("no-place")
-
-        (tmp_path / "file").write_text("")
-        async with new_cache(log, tmp_path / "file") as cache:
-            assert await cache.get_or_set("k", Counting(1)) == 1
-            assert snapshot_of(cache).failures == 1
-            assert snapshot_of(cache).last_error
-        folder = tmp_path / "folder"
-        async with new_cache(log, folder, snapshot_seconds=0.02) as cache:
-            (folder / "l1.0.new").mkdir()
-            await eventually(lambda: snapshot_of(cache).failures)
-            assert await cache.get_or_set("k", Counting(1)) == 1
-            (folder / "l1.0.new").rmdir()
-            await eventually(lambda: snapshot_of(cache).last_error is None)
+        monkeypatch.setattr(Turns, "rest", busy)
+        await parts.snapshot.write(BASE)
+        monkeypatch.undo()
+        parts.snapshot.let_go()
+        assert 0 < parts.snapshot.last.entries < 1000
+        found = await Parts(tmp_path, BusyClock(parts.clock.now)).served()
+        assert found == {str(number): number for number in range(parts.snapshot.last.entries)}
 
     asyncio.run(scenario())
 
 
-def test_a_folder_in_place_of_the_file_is_a_cold_start(tmp_path: Path) -> None:
+def test_too_much_dropped_while_it_is_read_is_a_cold_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
-        (tmp_path / "l1.0").mkdir()
-        async with new_cache(lambda: ScriptedLog("folder"), tmp_path, options=CacheOptions(ttl_seconds=5)) as cache:
-            assert await cache.get("k") is None
-            assert snapshot_of(cache).thrown_away == 1
+        clock = ManualClock()
+        await written(tmp_path, clock, a=1, b=2)
+        monkeypatch.setattr("async_hybrid_cache.snapshot.staged._MAX_REFUSED", 3)
+        parts = Parts(tmp_path, clock)
+        read = snapshot_module.read_snapshot
+
+        async def reading(*arguments: Any) -> Any:
+            parts.scopes.fence_keys("s", ("w", "x", "y", "z"))
+            return await read(*arguments)
+
+        monkeypatch.setattr(snapshot_module, "read_snapshot", reading)
+        assert await parts.served() == {}
+
+    asyncio.run(scenario())
+
+
+class BusyClock(ManualClock):
+    """On which everything takes time."""
+
+    def monotonic(self) -> float:
+        self.now += 0.0001
+        return self.now
+
+
+def test_reading_and_writing_leave_the_loop_to_others(tmp_path: Path) -> None:
+    async def turns(work: Coroutine[Any, Any, Any]) -> int:
+        task = asyncio.create_task(work)
+        count = 0
+        while not task.done():
+            await asyncio.sleep(0)
+            count += 1
+        await task
+        return count
+
+    async def scenario() -> None:
+        def in_place(call: Callable[[], Any]) -> Awaitable[Any]:
+            async def done() -> Any:
+                return call()
+
+            return done()
+
+        with pytest.MonkeyPatch.context() as patch:
+            for module in ("reading", "writing", "snapshot"):
+                patch.setattr(f"async_hybrid_cache.snapshot.{module}.in_thread", in_place)
+            parts = Parts(tmp_path, BusyClock())
+            await parts.snapshot.restore()
+            for number in range(1000):
+                parts.put(str(number), number)
+            assert 50 < await turns(parts.snapshot.write(BASE)) < 1000
+            parts.snapshot.let_go()
+            assert 50 < await turns(Parts(tmp_path, BusyClock(parts.clock.now)).snapshot.restore()) < 1000
 
     asyncio.run(scenario())

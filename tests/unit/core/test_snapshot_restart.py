@@ -10,7 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from async_hybrid_cache import AsyncHybridCache, CacheOptions, ConfigurationError
+from async_hybrid_cache import AsyncHybridCache, ConfigurationError
+from async_hybrid_cache.positions import Position
+from async_hybrid_cache.snapshot import snapshot as snapshot_module
+from async_hybrid_cache.snapshot import writing
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import KeysExpired, KeysRemoved
 from async_hybrid_cache_codecs.frames import seal
@@ -271,15 +274,13 @@ def test_own_changes_before_the_stream_is_attached_count(
         if moment == "before the start":
             await change(cache)
         elif moment == "while it is read":
-            from async_hybrid_cache.snapshot import snapshot
-
-            read = snapshot.read_snapshot
+            read = snapshot_module.read_snapshot
 
             async def reading(*arguments: Any) -> Any:
                 await change(cache)
                 return await read(*arguments)
 
-            monkeypatch.setattr(snapshot, "read_snapshot", reading)
+            monkeypatch.setattr(snapshot_module, "read_snapshot", reading)
         else:
             logs[-1].away = True
         async with cache:
@@ -289,6 +290,68 @@ def test_own_changes_before_the_stream_is_attached_count(
                 await eventually(lambda: cache.health().status == "ok")
             assert await cache.get("k") != "old"
             assert await cache.get("kept", scope="other") == 1
+
+    asyncio.run(scenario())
+
+
+class SlowLog(ScriptedLog):
+    """Takes one record, and is slow with the next."""
+
+    async def append(self, record: bytes, id: str) -> Position:
+        if self.attempts:
+            await asyncio.sleep(0.1)
+        return await super().append(record, id)
+
+
+def test_own_changes_that_are_announced_after_the_attachment_count(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        def log() -> ScriptedLog:
+            return SlowLog("announced-late")
+
+        async with new_cache(log, tmp_path) as cache:
+            await cache.set("k", "old")
+        cache = new_cache(log, tmp_path)
+        for number in range(600):  # more than go into one record
+            await cache.remove(f"other-{number}")
+        await cache.remove("k")
+        async with cache:
+            assert cache.stats().stream.outbox  # type: ignore[union-attr]
+            assert await cache.get("k") is None
+
+    asyncio.run(scenario())
+
+
+def test_what_changes_while_the_scan_goes_on_is_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        def log() -> ScriptedLog:
+            return ScriptedLog("mid-scan")
+
+        async with new_cache(log, tmp_path / "other") as other, new_cache(log, tmp_path) as cache:
+            await cache.set("early", 1)
+            await cache.set("late", 1, scope="zz")
+            in_thread = writing.in_thread
+
+            async def overtaken(call: Callable[[], Any]) -> Any:
+                # the first chunk is encoded, and not written yet
+                if b"early" in getattr(call, "args", (b"",))[0]:
+                    await other.remove("early")
+                    await eventually(lambda: "early" not in cache.scope_state("default").store.entries)
+                    await cache.set("late", 2, scope="zz")
+                return await in_thread(call)
+
+            monkeypatch.setattr(writing, "in_thread", overtaken)
+            snapshot = cache._snapshot
+            stream = cache._stream
+            assert snapshot is not None
+            assert stream is not None
+            await snapshot.write(stream.reader.position_to_keep())
+            monkeypatch.undo()
+            # as it would be after a kill
+            (tmp_path / "l1.0").rename(tmp_path / "l1.1")
+            async with new_cache(log, tmp_path) as restarted:
+                assert snapshot_of(restarted).thrown_away == 0
+                assert await restarted.get("early") is None
+                assert await restarted.get("late", scope="zz") in (None, 2)
 
     asyncio.run(scenario())
 
@@ -330,4 +393,17 @@ def test_a_path_of_the_wrong_kind_is_refused(path: Any) -> None:
 
 def test_it_needs_a_bus(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="snapshot needs a bus"):
-        AsyncHybridCache(snapshot=tmp_path / "l1", options=CacheOptions())
+        AsyncHybridCache(snapshot=tmp_path / "l1")
+    with pytest.raises(ConfigurationError, match="snapshot needs a bus"):
+        AsyncHybridCache.from_config({"snapshot": "l1"})
+
+
+def test_it_can_be_configured(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        places = {"bus": f"sqlite:///{tmp_path}/cache.db", "snapshot": f"{tmp_path}/state/l1", "snapshot_seconds": 5}
+        async with AsyncHybridCache.from_config(places) as cache:
+            await cache.set("k", 1)
+        async with AsyncHybridCache.from_config(places) as cache:
+            assert await cache.get("k") == 1
+
+    asyncio.run(scenario())
