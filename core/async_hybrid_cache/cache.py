@@ -165,7 +165,10 @@ class AsyncHybridCache:
         await self._lifecycle.start()
 
     async def stop(self) -> None:
-        """Send what waits and let go of everything, within about 5 seconds, and 2 more with a snapshot. Stopping twice does nothing."""
+        """Send what waits and let go of everything, within about 5 seconds, and 5 more where a snapshot is large.
+
+        Stopping twice does nothing.
+        """
         await self._lifecycle.stop()
 
     async def __aenter__(self) -> AsyncHybridCache:

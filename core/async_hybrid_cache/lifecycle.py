@@ -28,6 +28,7 @@ logger = logging.getLogger("async_hybrid_cache")
 
 _START_SECONDS = 5.0
 _STOP_SECONDS = 2.0
+_SNAPSHOT_SECONDS = 5.0
 _TICK_SECONDS = 0.5
 _SWEEP_CHUNK = 1000
 
@@ -169,7 +170,7 @@ class Lifecycle:
         await self._loader.stop(_STOP_SECONDS / 2)
         await self._last_changes()
         if self._snapshot and self._stream:
-            await self._snapshot.write_last(self._stream.reader.position_to_keep(), _STOP_SECONDS)
+            await self._snapshot.write_last(self._stream.reader.position_to_keep(), _SNAPSHOT_SECONDS)
         if self._stream:
             await asyncio.gather(*(subscription.stop() for subscription in self._stream.subscriptions))
             await self._stream.stop(_STOP_SECONDS)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Written", "write_snapshot"]
 
-_CHUNK_BYTES = 256 * 1024
+_CHUNK_BYTES = 64 * 1024
+_CHUNK_ITEMS = 500  # encoded and decoded in one go
 _LARGEST_BYTES = 2**31  # well below what the length of a frame can tell
 
 
@@ -72,7 +73,7 @@ class _Scan:
                 continue
             items.append(item)
             size += len(item.payload) + len(item.key)
-            if size >= _CHUNK_BYTES:
+            if size >= _CHUNK_BYTES or len(items) == _CHUNK_ITEMS:
                 await in_thread(partial(file.write, encode(Chunk(scope.name, codecs.identity, items))))
                 items, size = [], 0
         if items:
