@@ -9,7 +9,7 @@ import msgspec
 from async_hybrid_cache_codecs import Serializer
 
 from ..checkpoint import Checkpoint
-from ..clock import Clock
+from ..clock import NEVER, Clock
 from ..copies import copier
 from ..options import EffectiveOptions
 from ..positions import Position
@@ -98,7 +98,8 @@ class _Reading:
             return None
         copy = None if item.shared else copier(value)
         used = item.used + _AGES_AGO
-        return Entry(item.key, value, copy, self._began + item.fresh, stale_until, self._stamp, used)
+        # its first read judges it, by what has been heard of the log by then
+        return Entry(item.key, value, copy, NEVER, stale_until, self._stamp, used, self._began + item.expires, NEVER)
 
     def _codecs_of(self, name: str) -> ScopeCodecs:
         codecs = self._codecs.get(name)

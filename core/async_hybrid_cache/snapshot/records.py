@@ -42,7 +42,7 @@ class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
     key: str
     codec: int
     payload: bytes
-    fresh: float
+    expires: float
     stale: float
     used: int
     shared: bool

@@ -91,5 +91,5 @@ class _Scan:
             self.left_out += 1
             return None
         self.entries += 1
-        fresh, stale = entry.fresh_until - self.began, entry.stale_until - self.began
-        return Item(entry.key, codec, payload, fresh, stale, entry.used, entry.copy is None)
+        expires, stale = entry.expires_at - self.began, entry.stale_until - self.began
+        return Item(entry.key, codec, payload, expires, stale, entry.used, entry.copy is None)

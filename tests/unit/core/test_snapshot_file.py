@@ -157,7 +157,7 @@ def test_ttls_go_on_counting_over_the_restart(tmp_path: Path) -> None:
         parts = Parts(tmp_path, clock)
         await parts.served()
         entry = parts.scopes.get("s", OPTIONS).store.entries["a"]
-        assert entry.fresh_until - clock.now == pytest.approx(6)
+        assert entry.expires_at - clock.now == pytest.approx(6)
         assert entry.stale_until - clock.now == pytest.approx(26)
         clock.advance(26)
         parts = Parts(tmp_path, clock)
@@ -203,7 +203,7 @@ def test_no_clock_prolongs_a_life(
             return
         parts = Parts(tmp_path, clock)
         assert await parts.served() == {"a": 1}
-        assert parts.scopes.get("s", OPTIONS).store.entries["a"].fresh_until - clock.now == pytest.approx(left)
+        assert parts.scopes.get("s", OPTIONS).store.entries["a"].expires_at - clock.now == pytest.approx(left)
 
     asyncio.run(scenario())
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from async_hybrid_cache import AsyncHybridCache, ConfigurationError
+from async_hybrid_cache import AsyncHybridCache, CacheOptions, ConfigurationError
 from async_hybrid_cache.snapshot import writing
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import KeysExpired, KeysRemoved
@@ -229,6 +229,29 @@ def test_a_lost_tail_whose_positions_were_used_again_is_a_cold_start(tmp_path: P
         async with new_cache(log, tmp_path) as cache:
             assert await cache.get("k") is None
             assert snapshot_of(cache).thrown_away == 1
+
+    asyncio.run(scenario())
+
+
+def test_the_bound_on_staleness_holds_for_what_was_restored(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        logs: list[ScriptedLog] = []
+
+        def log() -> ScriptedLog:
+            logs.append(ScriptedLog("bound"))
+            return logs[-1]
+
+        options = CacheOptions(max_staleness_seconds=0.3)
+        async with new_cache(log, tmp_path, options=options) as cache:
+            await cache.set("k", 1)
+        async with new_cache(log, tmp_path, options=options) as cache:
+            assert await cache.get("k") == 1
+            logs[-1].away = True
+
+            async def withheld() -> bool:
+                return await cache.get("k") is None
+
+            await eventually(withheld)
 
     asyncio.run(scenario())
 
