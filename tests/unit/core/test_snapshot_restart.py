@@ -336,9 +336,10 @@ def test_it_needs_a_bus(tmp_path: Path) -> None:
 def test_it_can_be_configured(tmp_path: Path) -> None:
     async def scenario() -> None:
         places = {"bus": f"sqlite:///{tmp_path}/cache.db", "snapshot": f"{tmp_path}/state/l1", "snapshot_seconds": 5}
-        async with AsyncHybridCache.from_config(places) as cache:
-            await cache.set("k", 1)
-        async with AsyncHybridCache.from_config(places) as cache:
-            assert await cache.get("k") == 1
+        for number in range(2):
+            async with AsyncHybridCache.from_config(places) as cache:
+                await eventually(lambda cache=cache: cache.health().status == "ok")
+                assert await cache.get("k") == (1 if number else None)
+                await cache.set("k", 1)
 
     asyncio.run(scenario())

@@ -15,8 +15,8 @@ __all__ = ["Counting", "new_cache", "snapshot_of"]
 
 def new_cache(log: Callable[[], ScriptedLog], folder: Path, **arguments: Any) -> AsyncHybridCache:
     """One more process, as it were: a cache of its own on this log, with its snapshots in `folder`."""
-    options = StreamOptions(retry_max_seconds=0.05, call_timeout_seconds=0.2, append_timeout_seconds=0.3)
-    return AsyncHybridCache(invalidation_bus=InvalidationBus(log, options), snapshot=folder / "l1", **arguments)
+    bus = InvalidationBus(log, StreamOptions(retry_max_seconds=0.05))
+    return AsyncHybridCache(invalidation_bus=bus, snapshot=folder / "l1", **arguments)
 
 
 def snapshot_of(cache: AsyncHybridCache) -> SnapshotStats:
