@@ -27,7 +27,7 @@ from async_hybrid_cache import (
 from async_hybrid_cache.config import Configuration
 from async_hybrid_cache.config.keys import SECTIONS, VARIABLES, wanted
 from async_hybrid_cache.options import EffectiveOptions
-from async_hybrid_cache.stats import DistributedStats, ScopeStats, StreamStats, SubscriptionStats
+from async_hybrid_cache.stats import DistributedStats, ScopeStats, SnapshotStats, StreamStats, SubscriptionStats
 
 DOCS = Path(__file__).parent
 PAGES = sorted(DOCS.glob("*.md"))
@@ -147,6 +147,7 @@ _STRUCTS: tuple[type[msgspec.Struct], ...] = (
     DistributedStats,
     StreamStats,
     SubscriptionStats,
+    SnapshotStats,
     Health,
 )
 _OPTIONS = msgspec.structs.asdict(EffectiveOptions())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, overload
 
-from async_hybrid_cache_codecs import Serializer
+from async_hybrid_cache_codecs import MsgpackSerializer, Serializer
 from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysRemoved, ScopeCleared
 
 from .bus import InvalidationBus, StreamOptions
@@ -30,6 +31,7 @@ from .report import report_health, report_stats
 from .scoped import ScopedCache
 from .scopes import Scope, Scopes
 from .shared import SharedTier, typed
+from .snapshot import Snapshot
 from .staleness import Staleness
 from .stats import CacheStats, Health
 from .stream import InvalidationStream, Pending
@@ -56,6 +58,8 @@ class AsyncHybridCache:
     - `require_bus` (False): `start` raises where the log cannot be reached, instead of trying on in background.
     - `distributed_timeout_seconds` (0.5): what one call of L2 may take before L2 counts as away.
     - `lease_seconds` (10): how long a miss reserves the right to fill L2.
+    - `snapshot` (None): the path under which L1 is kept over restarts, in one file a process; needs a bus.
+    - `snapshot_seconds` (30): how often it is written, beside on stop.
     - `clock`, `rng`: time and randomness, for simulations.
 
     Raises `ConfigurationError` for an option that cannot be used.
@@ -70,6 +74,8 @@ class AsyncHybridCache:
         require_bus: bool = False,
         distributed_timeout_seconds: float = 0.5,
         lease_seconds: float = 10.0,
+        snapshot: str | os.PathLike[str] | None = None,
+        snapshot_seconds: float = 30.0,
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -91,8 +97,17 @@ class AsyncHybridCache:
         if self._stream:
             self._stream.abide_by(self._options.staleness_bound)
         self._positioned = PositionedReads(self._loader, self._stream)
+        self._serializer: Serializer = distributed_cache.serializer if distributed_cache else MsgpackSerializer()
+        seconds = positive("snapshot_seconds", snapshot_seconds)
+        if snapshot is not None and self._stream is None:
+            raise ConfigurationError("snapshot needs a bus: nothing else could tell what a restart missed; give one")
+        self._snapshot = (
+            Snapshot(snapshot, seconds, self._scopes, self._serializer, self._options, clock)
+            if snapshot is not None
+            else None
+        )
         self._lifecycle = Lifecycle(
-            self._scopes, self._l2, self._stream, self._loader, clock, require_bus, self._announce
+            self._scopes, self._l2, self._stream, self._loader, self._snapshot, clock, require_bus, self._announce
         )
 
     @classmethod
@@ -151,7 +166,10 @@ class AsyncHybridCache:
         await self._lifecycle.start()
 
     async def stop(self) -> None:
-        """Send what waits and let go of everything, within about 5 seconds. Stopping twice does nothing."""
+        """Send what waits and let go of everything, within about 5 seconds, and 5 more where a snapshot is large.
+
+        Stopping twice does nothing.
+        """
         await self._lifecycle.stop()
 
     async def __aenter__(self) -> AsyncHybridCache:
@@ -369,7 +387,7 @@ class AsyncHybridCache:
 
     def stats(self) -> CacheStats:
         """Everything counted so far."""
-        return report_stats(self._scopes, self._loader, self._staleness, self._l2, self._stream)
+        return report_stats(self._scopes, self._loader, self._staleness, self._l2, self._stream, self._snapshot)
 
     def health(self) -> Health:
         """Whether everything that was configured works, and since when not."""
@@ -392,12 +410,11 @@ class AsyncHybridCache:
             self._stream.abide_by(options.staleness_bound)
 
     def serializer_for(self, annotation: Any) -> Serializer:
-        """The L2's serializer, bound to a type where it can be."""
-        return typed(self._untyped(), annotation)
+        """The serializer of L2 and snapshot, bound to a type where it can be."""
+        return typed(self._serializer, annotation)
 
     def _untyped(self) -> Serializer:
-        assert self._l2 is not None
-        return self._l2.cache.serializer
+        return self._serializer
 
     def _stamp(self) -> Position:
         return self._stream.stamp if self._stream else ORIGIN

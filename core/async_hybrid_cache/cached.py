@@ -109,7 +109,9 @@ def build(
     scope = cache.scope_state(scope_name or default_scope(function), options if scope_name is None else None)
     if options is not None:
         scope.bound(options.lru_max_keys)
-    serializer = functools.cache(lambda: cache.serializer_for(_return_annotation(function)))
+    annotation = functools.cache(lambda: _return_annotation(function))
+    scope.serve(function.__code__, annotation)
+    serializer = functools.cache(lambda: cache.serializer_for(annotation()))
     merged = [scope.options, scope.options.override(options)]
     cache.abide(scope, merged[1])
 

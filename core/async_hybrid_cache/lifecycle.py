@@ -21,6 +21,7 @@ from .loader import Loader
 from .receipt import Receipt
 from .scopes import Scopes
 from .shared import SharedTier
+from .snapshot import Snapshot
 from .stream import InvalidationStream, Pending
 
 __all__ = ["Lifecycle", "State"]
@@ -29,6 +30,7 @@ logger = logging.getLogger("async_hybrid_cache")
 
 _START_SECONDS = 5.0
 _STOP_SECONDS = 2.0
+_SNAPSHOT_SECONDS = 5.0
 _TICK_SECONDS = 0.5
 _SWEEP_CHUNK = 1000
 
@@ -55,6 +57,7 @@ class Lifecycle:
         l2: SharedTier | None,
         stream: InvalidationStream | None,
         loader: Loader,
+        snapshot: Snapshot | None,
         clock: Clock,
         require_bus: bool,
         announce: Callable[[Event, int | None], Pending | None],
@@ -63,11 +66,13 @@ class Lifecycle:
         self._l2 = l2
         self._stream = stream
         self._loader = loader
+        self._snapshot = snapshot
         self._clock = clock
         self._require_bus = require_bus
         self._announce = announce
         self._loop: asyncio.AbstractEventLoop | None = None
         self._maintenance: asyncio.Task[Any] | None = None
+        self._writing: asyncio.Task[None] | None = None
         self._change: asyncio.Task[None] | None = None
         self.state = State.NEW
         self.changing = 0
@@ -138,6 +143,7 @@ class Lifecycle:
             # what was removed before the start waits in the outbox, and must be gone from L2 before it is announced
             await self._tend_l2()
         if self._stream:
+            await self._warm_up(self._stream)
             failure = await self._stream.start(_START_SECONDS)
             if failure is not None and self._require_bus:
                 raise LogUnavailable(
@@ -146,6 +152,16 @@ class Lifecycle:
                 ) from failure
             await asyncio.gather(*(subscription.start() for subscription in self._stream.subscriptions))
         self._maintenance = asyncio.create_task(self._maintain(), name="async-hybrid-cache maintenance")
+        if self._snapshot and self._stream:
+            snapshots = self._snapshot.run(self._stream.reader.position_to_keep)
+            self._writing = asyncio.create_task(snapshots, name="async-hybrid-cache snapshots")
+
+    async def _warm_up(self, stream: InvalidationStream) -> None:
+        """Stage the snapshot, without what was changed since by this process."""
+        stream.base = await self._snapshot.restore() if self._snapshot else None
+        if self._scopes.staged:
+            for event in stream.outbox.waiting():
+                self._scopes.staged.apply(event, None, self._clock.monotonic())
 
     async def _redo(self, recovered: Recovered) -> None:
         """Changes that an ended process had begun; what waits to be told is stale here at once."""
@@ -170,12 +186,15 @@ class Lifecycle:
         if starting is not None and not starting.done():
             starting.cancel()
             await asyncio.wait({starting})
-        if self._maintenance:
-            self._maintenance.cancel()
-            await asyncio.wait({self._maintenance})
-            self._maintenance = None
+        for task in (self._maintenance, self._writing):
+            if task:
+                task.cancel()
+                await asyncio.wait({task})
+        self._maintenance = self._writing = None
         await self._loader.stop(_STOP_SECONDS / 2)
         await self._last_changes()
+        if self._snapshot and self._stream:
+            await self._snapshot.write_last(self._stream.reader.position_to_keep(), _SNAPSHOT_SECONDS)
         if self._stream:
             await asyncio.gather(*(subscription.stop() for subscription in self._stream.subscriptions))
             await self._stream.stop(_STOP_SECONDS)
@@ -216,13 +235,15 @@ class Lifecycle:
         if self._loop is None or not self._loop.is_closed():
             return False
         self.state = State.ABANDONED
-        self._maintenance = None
+        self._maintenance = self._writing = None
         self._forget()
         return True
 
     def _forget(self) -> None:
         # a cached function's hit path asks nobody, so what may not be served must not be there
         self._scopes.fence_scopes(None)
+        if self._snapshot:
+            self._snapshot.let_go()
         if self._l2:
             self._l2.connected = self._l2.enabled = False
 

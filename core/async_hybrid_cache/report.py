@@ -8,15 +8,21 @@ from .loader import Loader
 from .options import EffectiveOptions
 from .scopes import Scopes
 from .shared import SharedTier
+from .snapshot import Snapshot
 from .staleness import Staleness
-from .stats import CacheStats, DistributedStats, Health, ScopeStats, StreamStats
+from .stats import CacheStats, DistributedStats, Health, ScopeStats, SnapshotStats, StreamStats
 from .stream import InvalidationStream
 
 __all__ = ["report_health", "report_stats"]
 
 
 def report_stats(
-    scopes: Scopes, loader: Loader, staleness: Staleness, l2: SharedTier | None, stream: InvalidationStream | None
+    scopes: Scopes,
+    loader: Loader,
+    staleness: Staleness,
+    l2: SharedTier | None,
+    stream: InvalidationStream | None,
+    snapshot: Snapshot | None,
 ) -> CacheStats:
     """What `AsyncHybridCache.stats` returns."""
     by_scope = {
@@ -40,6 +46,7 @@ def report_stats(
         distributed=_distributed(l2),
         stream=_stream(stream) if stream else None,
         subscriptions=tuple(subscription.stats() for subscription in stream.subscriptions) if stream else (),
+        snapshot=_snapshot(snapshot) if snapshot else None,
     )
 
 
@@ -94,6 +101,21 @@ def _stream(stream: InvalidationStream) -> StreamStats:
 
 def _unheard(stream: InvalidationStream) -> float | None:
     return None if stream.caught_up_at == NEVER else stream.clock.monotonic() - stream.caught_up_at
+
+
+def _snapshot(snapshot: Snapshot) -> SnapshotStats:
+    return SnapshotStats(
+        written=snapshot.written,
+        entries=snapshot.last.entries,
+        bytes=snapshot.last.bytes,
+        left_out=snapshot.last.left_out,
+        restored=snapshot.restored,
+        dropped=snapshot.dropped,
+        thrown_away=snapshot.thrown_away,
+        last_thrown_away=snapshot.last_thrown_away,
+        failures=snapshot.failures,
+        last_error=snapshot.failing,
+    )
 
 
 def report_health(

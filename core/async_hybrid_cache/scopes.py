@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from types import CodeType
+from typing import Any
 
 from msgspec import UNSET, UnsetType
 
@@ -15,6 +17,7 @@ from .late import Removal
 from .loads import Load
 from .options import CacheOptions, EffectiveOptions
 from .positions import Position
+from .snapshot import Staged
 from .store import LocalStore
 from .tombstones import Tombstones
 
@@ -24,7 +27,7 @@ __all__ = ["Scope", "Scopes"]
 class Scope:
     """One scope: its entries, its options, and the loads and L2 probes under way, one of each a key."""
 
-    __slots__ = ("_bounded", "loads", "name", "options", "probes", "sets", "store", "strict")
+    __slots__ = ("_bounded", "_functions", "loads", "name", "options", "probes", "sets", "store", "strict")
 
     def __init__(self, name: str, options: EffectiveOptions) -> None:
         self.name = name
@@ -37,6 +40,15 @@ class Scope:
         self.sets: dict[str, Load] = {}
         self._bounded = False
         self.abide(options)
+        self._functions: dict[CodeType, Callable[[], Any]] = {}
+
+    def serve(self, function: CodeType, annotation: Callable[[], Any]) -> None:
+        """Note that a function keeps values here, and how to learn its return annotation."""
+        self._functions[function] = annotation
+
+    def annotations(self) -> list[Any]:
+        """The return annotations of the functions that keep values here."""
+        return [annotation() for annotation in self._functions.values()]
 
     def adopt(self, options: CacheOptions) -> None:
         """Take options given for this scope by name, over those that it has; see `bound` for what that raises."""
@@ -106,6 +118,8 @@ class Scopes:
         self._on_attach = on_attach
         self._scopes: dict[str, Scope] = {}
         self.tombstones = Tombstones()
+        self.staged: Staged | None = None
+        """What was read from a snapshot, until the stream is attached."""
         self.fenced = 0
         self.resets = 0
 
@@ -130,8 +144,10 @@ class Scopes:
 
     # -- what this instance does itself ----------------------------------------------------------------------
 
-    def fence_keys(self, name: str, keys: Iterable[str]) -> None:
+    def fence_keys(self, name: str, keys: Collection[str]) -> None:
         """Drop the entries of `keys` and fence their loads, whatever their stamps."""
+        if self.staged:
+            self.staged.drop_keys(name, keys)
         for scope in self.find(name):
             for key in keys:
                 scope.store.discard(key)
@@ -139,6 +155,8 @@ class Scopes:
 
     def fence_scopes(self, name: str | None) -> None:
         """Drop every entry and fence every load of one scope, or of all."""
+        if self.staged:
+            self.staged.drop_scopes(name)
         for scope in self.find(name):
             scope.store.clear()
             self.fenced += scope.fence_all()
@@ -155,13 +173,19 @@ class Scopes:
 
     # -- what the stream says --------------------------------------------------------------------------------
 
-    def replaying(self, floor: Position) -> None:
-        """The tombstones are about to be learnt again, from `floor` on."""
+    def replaying(self, floor: Position, lost: str | None) -> None:
+        """The tombstones are about to be learnt again, from `floor` on; what is staged cannot be, where it is lost."""
         self.tombstones.reset(floor)
+        if self.staged and lost is not None:
+            self.staged.lost(lost)
+            self.staged = None
 
     def attach(self, position: Position) -> None:
-        """From here on every event is applied; what was kept before was kept blindly, and goes."""
+        """From here on every event is applied; what was kept before was kept blindly, and makes room for the staged."""
+        staged, self.staged = self.staged, None
         self.fence_scopes(None)
+        if staged:
+            staged.move()
         self._on_attach()
 
     def reset(self, position: Position, reason: str) -> None:
@@ -174,6 +198,8 @@ class Scopes:
     def apply(self, event: Event, position: Position) -> None:
         """Place the tombstones, drop what is stamped before `position`, fence the loads that began before it."""
         self.tombstones.place(event, position)
+        if self.staged:
+            self.staged.apply(event, position, self._clock.monotonic())
         match event:
             case KeysRemoved():
                 for scope in self.find(event.scope):

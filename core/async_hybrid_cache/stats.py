@@ -6,7 +6,15 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["CacheStats", "DistributedStats", "Health", "ScopeStats", "StreamStats", "SubscriptionStats"]
+__all__ = [
+    "CacheStats",
+    "DistributedStats",
+    "Health",
+    "ScopeStats",
+    "SnapshotStats",
+    "StreamStats",
+    "SubscriptionStats",
+]
 
 
 class ScopeStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +139,33 @@ class SubscriptionStats(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str | None
 
 
+class SnapshotStats(msgspec.Struct, frozen=True, kw_only=True):
+    """L1 over restarts.
+
+    - `written`: snapshots written since the cache was made.
+    - `entries`: entries in the newest one.
+    - `bytes`: its size.
+    - `left_out`: entries that it lacks, since no serializer of their scope took the value.
+    - `restored`: entries that the last start took from a snapshot and served.
+    - `dropped`: entries that it did not take: expired, of a type that has changed, or not to be decoded.
+    - `thrown_away`: snapshots of which nothing could be used.
+    - `last_thrown_away`: why, the last time; None if never.
+    - `failures`: how often none could be written, or no file claimed.
+    - `last_error`: what is failing now; None while nothing is.
+    """
+
+    written: int
+    entries: int
+    bytes: int
+    left_out: int
+    restored: int
+    dropped: int
+    thrown_away: int
+    last_thrown_away: str | None
+    failures: int
+    last_error: str | None
+
+
 class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     """What `AsyncHybridCache.stats` returns: counts since the cache was made, over all scopes, unless said otherwise.
 
@@ -150,6 +185,7 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     - `distributed`: L2.
     - `stream`: the invalidation stream; None without a bus.
     - `subscriptions`: those made on the bus.
+    - `snapshot`: L1 over restarts; None where none is kept.
     """
 
     hits: int
@@ -168,6 +204,7 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     distributed: DistributedStats
     stream: StreamStats | None
     subscriptions: tuple[SubscriptionStats, ...]
+    snapshot: SnapshotStats | None
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,6 +37,11 @@ class Entry(msgspec.Struct, gc=False):
     expires_at: float
     known_at: float
 
+    @property
+    def gone(self) -> bool:
+        """Whether it left its store."""
+        return self.used == _DEAD
+
     def read(self) -> Any:
         """The value as a caller may have it."""
         return self.value if self.copy is None else self.copy(self.value)
@@ -117,6 +122,19 @@ class LocalStore:
         self.entries[key] = entry
         heappush(self._heap, (entry.used, entry))
         self.sweep(now, 2)
+        self._evict()
+
+    def restore(self, entry: Entry) -> None:
+        """Keep an entry that was last used at its own tick, which is to be no other entry's."""
+        self.entries[entry.key] = entry
+        heappush(self._heap, (entry.used, entry))
+        self._evict()
+
+    def adopt(self, other: LocalStore) -> None:
+        """Take over what `other` holds, of which every tick is older than any here. This store has to be empty."""
+        self.entries.update(other.entries)
+        self._heap = other._heap
+        self._cursor = 0
         self._evict()
 
     def discard(self, key: str, before: Position | None = None) -> None:

@@ -27,6 +27,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     - `require_bus` (False): `start` raises where the log cannot be reached, instead of trying on in background.
     - `distributed_timeout_seconds` (0.5): what one call of L2 may take before L2 counts as away.
     - `lease_seconds` (10): how long a miss reserves the right to fill L2.
+    - `snapshot` (None): the path under which L1 is kept over restarts, in one file a process; needs a bus.
+    - `snapshot_seconds` (30): how often it is written, beside on stop.
     """
 
     bus: InvalidationBus | None

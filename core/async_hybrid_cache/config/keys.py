@@ -50,6 +50,8 @@ _TOP: Types = {
     "require_bus": bool,
     "distributed_timeout_seconds": float,
     "lease_seconds": float,
+    "snapshot": str,
+    "snapshot_seconds": float,
 }
 _OPTIONS: Types = {field.name: _plain(field.type) for field in msgspec.structs.fields(CacheOptions)}
 # an object in code and its URL here; a path; one of a few words
@@ -76,7 +78,11 @@ VARIABLES: dict[str, tuple[str, ...]] = {
 }
 """The variables of the environment, and the keys that they stand for."""
 
-_CHECKS: dict[str, Callable[[str, Any], Any]] = {"distributed_timeout_seconds": positive, "lease_seconds": positive}
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "distributed_timeout_seconds": positive,
+    "lease_seconds": positive,
+    "snapshot_seconds": positive,
+}
 _KINDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number", type(None): "none"}
 
 

@@ -94,8 +94,14 @@ class Outbox:
         self.coarsened = 0
 
     def __len__(self) -> int:
-        sealed = [*self._recovered, self._sealed] if self._sealed else self._recovered
-        return len(self._items) + sum(len(frame.events) for frame, _ in sealed)
+        return len(self._items) + sum(len(frame.events) for frame, _ in self._frames())
+
+    def waiting(self) -> list[Event]:
+        """The events that are not acknowledged."""
+        return [
+            *(event for frame, _ in self._frames() for event in frame.events),
+            *(item.event for item in self._items),
+        ]
 
     def add(self, event: Event, note: int | None = None) -> Pending:
         """Queue `event` behind all others; `note` is its number in the journal, where it has one already."""
@@ -178,7 +184,7 @@ class Outbox:
 
     def away(self) -> None:
         """The log cannot be reached: nobody is to wait for it."""
-        for _, pendings in [*self._recovered, self._sealed] if self._sealed else self._recovered:
+        for _, pendings in self._frames():
             for pending in pendings:
                 pending.settle(None)
         for item in self._items:
@@ -203,6 +209,9 @@ class Outbox:
             self._weight += item.weight
         # the last event's acknowledgement stands for the frame's
         self._items[len(frame.events) - 1].pendings.extend(pendings)
+
+    def _frames(self) -> list[tuple[SealedFrame, list[Pending]]]:
+        return [*self._recovered, self._sealed] if self._sealed else [*self._recovered]
 
     def _append(self, item: _Item) -> None:
         self._items.append(item)

@@ -87,10 +87,11 @@ class Reader:
         stream, tail = self._stream, self._tail
         asked_at = stream.clock.monotonic()
         bounds = await tail.bounds()
-        kept = self.checkpoint
+        kept, lost = self.checkpoint, None
         if kept is not None and await tail.lost(bounds, Position(kept.epoch, kept.offset), kept.record_id):
-            self._count_gap("the log was trimmed or replaced since the checkpoint")
-            self.checkpoint = kept = None
+            lost = f"the log was trimmed or replaced since the {'snapshot' if stream.base else 'checkpoint'}"
+            self._count_gap(lost)
+            self.checkpoint = kept = stream.base = None
         # an own acknowledged record proves that this head is the log's and not the past of a deposed leader
         started = await self._own_start(bounds)
         begin = max(bounds.first, started.offset - stream.options.replay_records)
@@ -100,7 +101,7 @@ class Reader:
         tail.marks.load(kept.marks if kept else {})
         tail.stand(Position(bounds.epoch, begin - 1), "")
         tail.aim(asked_at, bounds.head)
-        stream.listener.replaying(self.applied)
+        stream.listener.replaying(self.applied, lost)
         while self.applied < started:
             records = await tail.next(0.0)
             if not records:
@@ -175,7 +176,7 @@ class Reader:
                 self.duplicates += 1
                 return
             mark = 0
-        if verdict is Verdict.HOLE and self._stream.attached:
+        if verdict is Verdict.HOLE and (self._stream.attached or self._past_base(record.position)):
             self._distrust(record.position, f"events of {frame.origin} are missing before {frame.first}")
         self._apply_events(frame, record.position, mark)
 
@@ -183,6 +184,11 @@ class Reader:
         """Whether this was applied before a restart, and is replayed for the tombstones that were lost with it."""
         kept = self.checkpoint
         return not self._stream.attached and kept is not None and position.offset <= kept.offset
+
+    def _past_base(self, position: Position) -> bool:
+        """Whether this is being replayed to a listener that stands before it."""
+        base = self._stream.base
+        return not self._stream.attached and base is not None and position.offset > base.offset
 
     def _apply_events(self, frame: OpenedFrame, position: Position, mark: int) -> None:
         self._stream.roster.hear(frame)
@@ -209,4 +215,7 @@ class Reader:
         if self._stream.attached:
             self._stream.listener.reset(position, reason)
         else:
-            self._stream.listener.replaying(position)
+            lost = reason if self._past_base(position) else None
+            if lost is not None:
+                self._stream.base = None
+            self._stream.listener.replaying(position, lost)

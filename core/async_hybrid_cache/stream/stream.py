@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from async_hybrid_cache_codecs.events import Event, InstanceSeen, InstanceStarted, InstanceStopped
 
+from ..checkpoint import Checkpoint
 from ..clock import NEVER, Clock
 from ..errors import LogUnavailable, OutboxError
 from ..journal import Journal, Recovered
@@ -40,8 +41,11 @@ _LEAST_PROOF_SECONDS = 0.01
 class StreamListener(Protocol):
     """What the stream tells the cache. Every call is made in the event loop and does not wait."""
 
-    def replaying(self, floor: Position) -> None:
-        """The log is about to be replayed from just after `floor`, to learn what was invalidated lately."""
+    def replaying(self, floor: Position, lost: str | None) -> None:
+        """The log is about to be replayed from just after `floor`, to learn what was invalidated lately.
+
+        `lost` tells why what was kept as of `InvalidationStream.base` cannot be brought up to date by it, if so.
+        """
         ...
 
     def apply(self, event: Event, position: Position) -> None:
@@ -87,6 +91,8 @@ class InvalidationStream:
         self.proof_seconds = options.proof_seconds
         self.bound: float | None = 0.0
         """How long what is kept may be served while nothing is heard; None where that has no bound."""
+        self.base: Checkpoint | None = None
+        """Where the listener stands at the start: what was missed since is replayed to it."""
         self._owner = f"{rng.getrandbits(64):016x}"
         self._begin()
         self._attached = asyncio.Event()
@@ -152,6 +158,8 @@ class InvalidationStream:
         self._attached = asyncio.Event()
         if self.keeper:
             self.reader.checkpoint = await self.keeper.open(self.instance)
+        if self.base:
+            self.reader.checkpoint = self.base
         self.writer.begin()
         self.started = self.outbox.add_first(self.introduction())
         failed: asyncio.Future[Any] = self.link.expect_failure()

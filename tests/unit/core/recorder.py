@@ -38,7 +38,7 @@ class Instance:
     async def __aexit__(self, *_: object) -> None:
         await self.stream.stop(1.0)
 
-    def replaying(self, floor: Position) -> None:
+    def replaying(self, floor: Position, lost: str | None) -> None:
         self.floors.append(floor)
 
     def apply(self, event: Event, position: Position) -> None:

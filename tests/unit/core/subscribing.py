@@ -11,7 +11,7 @@ from async_hybrid_cache.subscription import Delivery, Subscription
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import Event, KeysRemoved
 from async_hybrid_cache_codecs.frames import seal
-from tests.simulation.fleet import MemoryCheckpoints
+from tests.unit.core.memory_checkpoints import MemoryCheckpoints
 from tests.unit.core.scripted_log import ScriptedLog
 
 __all__ = ["Failing", "Heard", "Scene", "played", "removed"]

@@ -14,7 +14,7 @@ from async_hybrid_cache import (
     StreamOptions,
 )
 from async_hybrid_cache.testing.waiting import eventually
-from tests.simulation.fleet import MemoryCheckpoints
+from tests.unit.core.memory_checkpoints import MemoryCheckpoints
 from tests.unit.core.scripted_log import ScriptedLog
 from tests.unit.core.shared_memory import SharedMemory, Store
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 SCRIPT = """
 import asyncio, os, sys, warnings
+from pathlib import Path
 from async_hybrid_cache import AsyncHybridCache, CacheClosed
 from async_hybrid_cache_brokers.sqlite import SqliteInvalidationBus
 
 warnings.simplefilter("error")
 # what Python 3.12 warns of is the subject here
 warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
-cache = AsyncHybridCache(invalidation_bus=SqliteInvalidationBus(sys.argv[1]))
+cache = AsyncHybridCache(invalidation_bus=SqliteInvalidationBus(sys.argv[1]), snapshot=sys.argv[1] + ".l1")
 
 @cache.cached("k")
 async def load():
@@ -22,7 +23,7 @@ async def load():
 
 async def started_here():
     async with cache:
-        assert await load() == os.getpid()
+        assert await load.refresh_cached() == os.getpid()
         assert (await cache.remove("x")).position is not None
         assert cache.health().status == "ok", cache.health()
     return cache.stats().stream.instance
@@ -66,6 +67,8 @@ async def parent():
     async with cache:
         await load()
         in_child(lambda: (asyncio._set_running_loop(None), asyncio.run(refused())))
+        from async_hybrid_cache.snapshot.slot import FileSlot
+        assert FileSlot.claim(Path(sys.argv[1] + ".l1")).file.name.endswith(".l1.1"), "the child gave it away"
         assert await load() == os.getpid()
         assert (await cache.remove("x")).position is not None
         assert cache.health().status == "ok"

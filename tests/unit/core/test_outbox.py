@@ -60,6 +60,16 @@ def test_events_leave_in_order() -> None:
     assert len(box) == 0
 
 
+def test_what_waits_is_everything_that_is_not_acknowledged() -> None:
+    box = outbox(events=1)
+    box.add(removed("1"))
+    box.add(removed("2"))
+    assert box.frame(1, "o", 1, 0) is not None
+    assert box.waiting() == [removed("1"), removed("2")]
+    box.acknowledged(Position(1, 1))
+    assert box.waiting() == [removed("2")]
+
+
 def test_a_sealed_frame_stays_as_it_is_until_it_is_acknowledged() -> None:
     box = outbox()
     box.add(removed("1"))

@@ -24,8 +24,8 @@ from async_hybrid_cache.ownership import Document, Lease, Standing, StoreUse, cl
 from async_hybrid_cache.ownership.process import process_is_gone, this_process
 from async_hybrid_cache.stream.keeper import Keeper
 from async_hybrid_cache.testing.waiting import eventually
-from tests.simulation.fleet import MemoryCheckpoints
 from tests.unit.core.clock import ManualClock
+from tests.unit.core.memory_checkpoints import MemoryCheckpoints
 
 
 def lease(store: CheckpointStore, owner: str, clock: ManualClock) -> Lease:

@@ -12,7 +12,7 @@ import pytest
 from async_hybrid_cache import CheckpointError, CheckpointStore
 from async_hybrid_cache.ownership import StoreUse
 from async_hybrid_cache.testing.waiting import eventually
-from tests.simulation.fleet import MemoryCheckpoints
+from tests.unit.core.memory_checkpoints import MemoryCheckpoints
 
 
 def test_a_store_is_opened_by_the_first_and_closed_by_the_last() -> None:

@@ -10,7 +10,7 @@ from async_hybrid_cache.ownership import Document, StoreUse
 from async_hybrid_cache.subscription import Delivery
 from async_hybrid_cache.subscription.delivery import Commit
 from async_hybrid_cache.testing.waiting import eventually
-from tests.simulation.fleet import MemoryCheckpoints
+from tests.unit.core.memory_checkpoints import MemoryCheckpoints
 from tests.unit.core.subscribing import Failing, Heard, Scene, played, removed
 
 

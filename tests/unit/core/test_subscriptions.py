@@ -13,8 +13,8 @@ from async_hybrid_cache.subscription import Delivery, Gap, Subscription
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import CacheCleared
 from async_hybrid_cache_codecs.frames import seal
-from tests.simulation.fleet import MemoryCheckpoints
 from tests.unit.core.clock import ManualClock
+from tests.unit.core.memory_checkpoints import MemoryCheckpoints
 from tests.unit.core.subscribing import Failing, Heard, Scene, played, removed
 
 
