@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysRemoved, ScopeCleared
@@ -30,6 +32,7 @@ class History:
         self.forgotten: set[str] = set()
         """Records that the log lost, and their writers died before they could notice."""
         self.broken: list[str] = []
+        self._known: dict[str, list[tuple[float, int]]] = defaultdict(list)
 
     def sealed(self, id: str, versions: dict[str, int]) -> None:
         """A record is about to be sent."""
@@ -56,6 +59,15 @@ class History:
         for sequence, event in enumerate(frame.events, frame.first):
             if isinstance(event, INVALIDATIONS):
                 self.events[f"{origin}:{sequence}"] = self._now(), id
+
+    def acknowledged(self, id: str) -> None:
+        """The writer of a record knows that it is in the log."""
+        for key, version in self.announced(id).items():
+            self._known[key].append((self._now(), version))
+
+    def outdated(self, key: str, version: int) -> float:
+        """Since when a newer version than this one has been acknowledged to its writer; infinity for never."""
+        return min((at for at, newer in self._known[key] if newer > version), default=math.inf)
 
     def lost(self, ids: Iterable[str]) -> None:
         """The log lost these records without a word; their writers notice, if they live."""

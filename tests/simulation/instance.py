@@ -21,13 +21,14 @@ from async_hybrid_cache import (
     Subscription,
 )
 from async_hybrid_cache_codecs.events import Event
+from async_hybrid_cache_codecs.frames import SealedFrame
 
 from .history import INVALIDATIONS, covered
 from .l2 import SimulatedCache
 from .link import Link
 from .log import SimulatedLog
 from .loop import VirtualClock
-from .plan import KEYS
+from .plan import KEYS, STRICT_SECONDS
 from .positions import SimulatedCheckpoints
 from .servers import Servers
 from .subscribers import FLEET
@@ -73,7 +74,14 @@ class Instance:
         self.cache = AsyncHybridCache(
             distributed_cache=self.l2,
             invalidation_bus=bus,
-            options=CacheOptions(ttl_seconds=600, fail_safe_seconds=600, hard_timeout_seconds=2, lru_max_keys=4),
+            options=CacheOptions(
+                ttl_seconds=600,
+                fail_safe_seconds=600,
+                hard_timeout_seconds=2,
+                lru_max_keys=4,
+                max_staleness_seconds=STRICT_SECONDS if plan.strict else 10,
+                on_stale="raise" if plan.strict else "load",
+            ),
             clock=self.clock,
             rng=random.Random(self._rng.getrandbits(64)),
         )
@@ -116,7 +124,7 @@ class Instance:
             self.reader,
         )
         add, frame, apply, reset, take = outbox.add, outbox.frame, scopes.apply, scopes.reset, reader._apply
-        attach = scopes.attach
+        attach, append = scopes.attach, self.stream.writer._append
 
         def adding(event: Event, *noted: Any) -> Any:
             if isinstance(event, INVALIDATIONS):
@@ -148,10 +156,16 @@ class Instance:
             self.seen.add(record.id)
             self.owe(history.announced(record.id))
 
+        async def appending(frame: SealedFrame) -> Position:
+            position = await append(frame)
+            history.acknowledged(frame.id)
+            return position
+
         def attaching(position: Position) -> None:
             attach(position)
             self._judge_replay()
 
+        self.stream.writer._append = appending  # type: ignore[method-assign]
         outbox.add, outbox.frame, reader._apply = adding, sealing, taking  # type: ignore[method-assign, assignment]
         scopes.apply, scopes.reset, scopes.attach = applying, resetting, attaching  # type: ignore[method-assign]
 

@@ -17,6 +17,7 @@ from async_hybrid_cache.ownership.lease import Lease
 from async_hybrid_cache.positions import ORIGIN, Position
 from async_hybrid_cache.scopes import Scope, Scopes
 from async_hybrid_cache.shared import Found, SharedTier
+from async_hybrid_cache.staleness import Staleness
 from async_hybrid_cache.store import LocalStore
 from async_hybrid_cache.stream.marks import Marks, Verdict
 from async_hybrid_cache.stream.outbox import Outbox
@@ -188,6 +189,10 @@ def _never_a_duplicate(self: Marks, frame: Any, *, strangers: bool) -> Verdict:
     return Verdict.NEXT
 
 
+def _be_there(self: Tail, asked_at: float, head: Position) -> None:
+    self.caught_up_at = asked_at
+
+
 def _overwrite(self: Outbox) -> None:
     while self._weight > self._max:
         self._weight -= self._items.popleft().weight
@@ -282,6 +287,8 @@ MUTATIONS = (
     Mutation("the log is taken on trust", ((Tail, "lost", _trust_the_log),)),
     Mutation("holes in a sequence are overlooked", ((Marks, "judge", _never_a_hole),), "the log is lost"),
     Mutation("duplicates are not recognised", ((Marks, "judge", _never_a_duplicate), (Marks, "get", lambda *_: 0))),
+    Mutation("no bound on staleness is kept", ((Staleness, "within", lambda *_: True),)),
+    Mutation("a head counts before it is applied", ((Tail, "aim", _be_there),)),
     Mutation("a full outbox drops", ((Outbox, "_coarsen", _overwrite),)),
     Mutation("a frame whose fate is open is sealed anew", ((Outbox, "frame", _regroup),)),
     Mutation("a sequence does not begin at 1", ((Writer, "begin", _seal_anew),)),

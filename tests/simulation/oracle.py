@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .instance import Instance
-from .plan import KEYS
+from .plan import KEYS, STRICT_SECONDS
 from .servers import Servers
 from .subscribers import FLEET
 
@@ -20,7 +20,7 @@ class Oracle:
     """Knows the database's history, and what each instance has been told of it.
 
     A: no L1 holds less than what was applied, acknowledged or skipped here. C: no caller gets less. D: all quiet,
-    everybody has the newest. 1, 5, 6, 7: the promises of those numbers.
+    everybody has the newest. 1, 3, 5, 6, 7: the promises of those numbers.
     """
 
     def __init__(self, servers: Servers, instances: list[Instance]) -> None:
@@ -45,6 +45,10 @@ class Oracle:
             if instance.doubted or puts != instance.judged_puts:
                 instance.doubted, instance.judged_puts = False, puts
                 self._judge_l1(instance)
+        if self._servers.plan.strict:
+            for instance in self._instances:
+                if instance.alive:
+                    self._judge_bound(instance)
         now = self._servers.loop.time()
         if now >= self._progress_at:
             self._progress_at = now + 0.02
@@ -70,6 +74,16 @@ class Oracle:
                 raise self.violation(
                     f"A: {instance.name} holds version {entry.value} of {entry.key} where {owed} was due"
                 )
+
+    def _judge_bound(self, instance: Instance) -> None:
+        """Promise 3: nothing would be served that was removed longer ago than the bound, whoever is deaf."""
+        now, since = instance.clock.monotonic(), self._servers.loop.time() - STRICT_SECONDS
+        staleness, scope = instance.cache._staleness, instance.scope
+        for entry in scope.store.entries.values():
+            outdated = self._servers.history.outdated(entry.key, entry.value) < since
+            served = outdated and (now < entry.fresh_until or staleness.may_serve(scope.store, entry, scope.options))
+            if served and not self._excused(entry.key):
+                raise self.violation(f"3: {instance.name} serves version {entry.value} of {entry.key} too long")
 
     def _judge_progress(self, instance: Instance, now: float) -> None:
         """Promise 1: applied within 2 s of the log being reachable, or reset."""

@@ -5,11 +5,24 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-__all__ = ["FAULTS", "INSTANCES", "KEYS", "WORK", "WORK_SECONDS", "WORLDS", "Plan", "Step", "World", "draw"]
+__all__ = [
+    "FAULTS",
+    "INSTANCES",
+    "KEYS",
+    "STRICT_SECONDS",
+    "WORK",
+    "WORK_SECONDS",
+    "WORLDS",
+    "Plan",
+    "Step",
+    "World",
+    "draw",
+]
 
 KEYS = tuple("abcdefgh")
 INSTANCES = 3
 WORK_SECONDS = 4.0
+STRICT_SECONDS = 0.5
 _STEPS_A_SECOND = 75.0
 
 WORK = ("read", "remove", "set", "clear")
@@ -58,13 +71,17 @@ class Step(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """One run. `remembers`: the log knows a record that it has; `outbox` bounds it; `subscribed` has subscribers."""
+    """One run. `remembers`: the log knows a record that it has; `outbox` bounds it; `subscribed` has subscribers.
+
+    `strict`: no read may return what was removed longer than `STRICT_SECONDS` ago, and raises instead.
+    """
 
     seed: int
     world: World
     remembers: bool
     outbox: int
     subscribed: bool
+    strict: bool
     steps: tuple[Step, ...]
 
 
@@ -79,6 +96,8 @@ def draw(seed: int) -> Plan:
         remembers=rng.random() < 0.5,
         outbox=rng.choice((3, 10_000)),
         subscribed=rng.random() < 0.5,
+        # a log that loses what it acknowledged proves what is not true (docs/limits.md)
+        strict=rng.random() < 0.5 and not set(world.faults).intersection(_LOG),
         steps=tuple(sorted(steps)),
     )
 

@@ -14,12 +14,16 @@ __all__ = ["PositionServer", "SimulatedCheckpoints"]
 
 
 class PositionServer:
-    """Documents by name; `on_save` hears of every one that is written, and of its body."""
+    """Documents by name; `on_save` hears of every one that is written."""
 
     def __init__(self) -> None:
         self._kept: dict[str, Kept] = {}
         self._versions = itertools.count(1)
-        self.on_save: Callable[[str, bytes], None] = lambda name, body: None
+        self.on_save: Callable[[str, bytes], None] = lambda name, data: None
+
+    @property
+    def names(self) -> set[str]:
+        return set(self._kept)
 
     def load(self, name: str) -> Kept | None:
         return self._kept.get(name)
@@ -29,7 +33,7 @@ class PositionServer:
         if version != (kept.version if kept else 0):
             raise CheckpointConflict(name)
         self._kept[name] = Kept(data, next(self._versions))
-        self.on_save(name, _decode_document(data).body)
+        self.on_save(name, data)
         return self._kept[name].version
 
     def writer(self, name: str) -> str | None:

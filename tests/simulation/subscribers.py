@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from async_hybrid_cache import Delivery, Gap, Position, Subscription
+from async_hybrid_cache.ownership.document import _decode as decode_document
 from async_hybrid_cache.stream.keeper import decode_checkpoint
 from async_hybrid_cache.stream.tail import Loss
 
@@ -90,10 +91,10 @@ class Subscribers:
             handled.add(delivery.id)
         self._sessions[id(session)] = session, last, delivery.position
 
-    def _saved(self, name: str, body: bytes) -> None:
+    def _saved(self, name: str, data: bytes) -> None:
         if not name.startswith("subscription/") or name.endswith("/lease"):
             return
-        kept = decode_checkpoint(body)
+        kept = decode_checkpoint(decode_document(data).body)
         assert kept is not None
         who, position = name.split("/")[1], Position(kept.epoch, kept.offset)
         before, at = self._positions.get(name, (position, 0.0))
