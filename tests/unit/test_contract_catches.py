@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Sequence
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -218,9 +220,11 @@ CATCHES: list[tuple[type[MemoryLog], str]] = [
 
 
 @pytest.mark.parametrize(("kind", "row"), CATCHES, ids=lambda part: part if isinstance(part, str) else part.__name__)
-def test_a_broken_promise_fails_its_row(kind: type[MemoryLog], row: str) -> None:
+def test_a_broken_promise_fails_its_row(kind: type[MemoryLog], row: str, request: pytest.FixtureRequest) -> None:
     name, _, parameter = row.rstrip("]").partition("[")
     key, _, value = parameter.partition("=")
-    parameters = {key: int(value) if value.isdecimal() else value} if key else {}
+    parameters: dict[str, Any] = {key: int(value) if value.isdecimal() else value} if key else {}
+    if "caplog" in inspect.signature(getattr(LogContract, name)).parameters:
+        parameters["caplog"] = request.getfixturevalue("caplog")
     with pytest.raises((AssertionError, TimeoutError, CacheError, pytest.fail.Exception)):
         getattr(LogContract(), name)(World(kind), **parameters)
