@@ -214,7 +214,7 @@ async def _begin_at_the_head(self: Reader) -> None:
     started = await self._own_start(bounds)
     tail.marks.load({})
     tail.stand(Position(bounds.epoch, started.offset - 1), "")
-    stream.listener.replaying(self.applied)
+    stream.listener.replaying(self.applied, None)
     self._apply_all(await tail.next(0.0))
     stream.attach(self.applied)
 
