@@ -13,7 +13,7 @@ from async_hybrid_cache.positions import Position
 from async_hybrid_cache.snapshot import snapshot as snapshot_module
 from async_hybrid_cache.testing.waiting import eventually
 from tests.unit.core.scripted_log import ScriptedLog
-from tests.unit.core.warm import new_cache
+from tests.unit.core.warm import keep, new_cache
 
 _MOMENTS = ("before the start", "while it is read", "before the log is reached")
 _CHANGES = ("remove", "set", "clear", "remove_local", "clear_memory")
@@ -48,8 +48,8 @@ def test_own_changes_before_the_stream_is_attached_count(
             return logs[-1]
 
         async with new_cache(log, tmp_path) as cache:
-            await cache.set("k", "old")
-            await cache.set("kept", 1, scope="other")
+            await keep(cache, "k", "old")
+            await keep(cache, "kept", 1, scope="other")
         cache = new_cache(log, tmp_path)
         if moment == "before the start":
             await change(cache)
@@ -89,7 +89,7 @@ def test_own_changes_that_are_announced_after_the_attachment_count(tmp_path: Pat
             return SlowLog("announced-late")
 
         async with new_cache(log, tmp_path) as cache:
-            await cache.set("k", "old")
+            await keep(cache, "k", "old")
         cache = new_cache(log, tmp_path)
         for number in range(600):  # more than go into one record
             await cache.remove(f"other-{number}")
