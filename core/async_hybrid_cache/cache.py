@@ -31,7 +31,7 @@ from .report import report_health, report_stats
 from .scoped import ScopedCache
 from .scopes import Scope, Scopes
 from .shared import SharedTier, typed
-from .snapshot import Snapshot
+from .snapshot import Snapshot, checked_path
 from .staleness import Staleness
 from .stats import CacheStats, Health
 from .stream import InvalidationStream, Pending
@@ -98,13 +98,10 @@ class AsyncHybridCache:
             self._stream.abide_by(self._options.staleness_bound)
         self._positioned = PositionedReads(self._loader, self._stream)
         self._serializer: Serializer = distributed_cache.serializer if distributed_cache else MsgpackSerializer()
-        seconds = positive("snapshot_seconds", snapshot_seconds)
-        if snapshot is not None and self._stream is None:
-            raise ConfigurationError("snapshot needs a bus: nothing else could tell what a restart missed; give one")
+        every = positive("snapshot_seconds", snapshot_seconds)
+        kept_at = checked_path(snapshot, invalidation_bus)
         self._snapshot = (
-            Snapshot(snapshot, seconds, self._scopes, self._serializer, self._options, clock)
-            if snapshot is not None
-            else None
+            None if kept_at is None else Snapshot(kept_at, every, self._scopes, self._serializer, self._options, clock)
         )
         self._lifecycle = Lifecycle(
             self._scopes, self._l2, self._stream, self._loader, self._snapshot, clock, require_bus, self._announce

@@ -25,7 +25,7 @@ from .writing import Written, write_snapshot
 if TYPE_CHECKING:
     from ..scopes import Scopes
 
-__all__ = ["Snapshot"]
+__all__ = ["Snapshot", "checked_path"]
 
 logger = logging.getLogger("async_hybrid_cache")
 
@@ -37,14 +37,14 @@ class Snapshot:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: Path,
         seconds: float,
         scopes: Scopes,
         serializer: Serializer,
         options: EffectiveOptions,
         clock: Clock,
     ) -> None:
-        self._path = _checked(path)
+        self._path = path
         self._seconds = seconds
         self._scopes = scopes
         self._serializer = serializer
@@ -139,8 +139,13 @@ class Snapshot:
         self.failing = str(error) or type(error).__name__
 
 
-def _checked(path: str | os.PathLike[str]) -> Path:
+def checked_path(path: str | os.PathLike[str] | None, bus: object) -> Path | None:
+    """Where snapshots are to be kept, as it was configured; None for nowhere. Raises `ConfigurationError`."""
+    if path is None:
+        return None
     if not isinstance(path, str | os.PathLike) or not os.fspath(path) or "\0" in os.fsdecode(path):
         raise ConfigurationError(f"snapshot must be the path of a file, not {path!r}")
+    if bus is None:
+        raise ConfigurationError("snapshot needs a bus: nothing else could tell what a restart missed; give one")
     # absolute, since a program may change its working directory
     return Path(os.path.abspath(os.fsdecode(path)))

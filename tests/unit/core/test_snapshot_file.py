@@ -22,7 +22,7 @@ from async_hybrid_cache.snapshot.turns import Turns
 from tests.unit.core.clock import ManualClock
 from tests.unit.core.scripted_log import ScriptedLog
 from tests.unit.core.shared_memory import SharedMemory, Store
-from tests.unit.core.warm import new_cache, snapshot_of
+from tests.unit.core.warm import keep, new_cache, snapshot_of
 
 BASE = Checkpoint(1, 7, "a-1-1", {"a": 1})
 OPTIONS = EffectiveOptions(ttl_seconds=10, fail_safe_seconds=20)
@@ -304,7 +304,7 @@ def test_another_serializer_reads_nothing_of_it(tmp_path: Path) -> None:
             return ScriptedLog("serializers")
 
         async with new_cache(log, tmp_path, distributed_cache=SharedMemory(Store())) as cache:
-            await cache.set("k", {1, 2})
+            await keep(cache, "k", {1, 2})
         async with new_cache(log, tmp_path, distributed_cache=SharedMemory(Store())) as cache:
             assert await cache.get("k") == {1, 2}
         async with new_cache(log, tmp_path) as cache:

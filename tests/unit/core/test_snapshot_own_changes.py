@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from async_hybrid_cache import AsyncHybridCache
+from async_hybrid_cache import AsyncHybridCache, InvalidationBus, StreamOptions
 from async_hybrid_cache.positions import Position
 from async_hybrid_cache.snapshot import snapshot as snapshot_module
 from async_hybrid_cache.testing.waiting import eventually
 from tests.unit.core.scripted_log import ScriptedLog
-from tests.unit.core.warm import new_cache
+from tests.unit.core.warm import keep, new_cache
 
 _MOMENTS = ("before the start", "while it is read", "before the log is reached")
 _CHANGES = ("remove", "set", "clear", "remove_local", "clear_memory")
@@ -48,8 +48,8 @@ def test_own_changes_before_the_stream_is_attached_count(
             return logs[-1]
 
         async with new_cache(log, tmp_path) as cache:
-            await cache.set("k", "old")
-            await cache.set("kept", 1, scope="other")
+            await keep(cache, "k", "old")
+            await keep(cache, "kept", 1, scope="other")
         cache = new_cache(log, tmp_path)
         if moment == "before the start":
             await change(cache)
@@ -89,7 +89,7 @@ def test_own_changes_that_are_announced_after_the_attachment_count(tmp_path: Pat
             return SlowLog("announced-late")
 
         async with new_cache(log, tmp_path) as cache:
-            await cache.set("k", "old")
+            await keep(cache, "k", "old")
         cache = new_cache(log, tmp_path)
         for number in range(600):  # more than go into one record
             await cache.remove(f"other-{number}")
@@ -97,5 +97,30 @@ def test_own_changes_that_are_announced_after_the_attachment_count(tmp_path: Pat
         async with cache:
             assert cache.stats().stream.outbox  # type: ignore[union-attr]
             assert await cache.get("k") is None
+
+    asyncio.run(scenario())
+
+
+def test_what_an_ended_process_had_not_told_the_others_counts(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        logs: list[ScriptedLog] = []
+
+        def new() -> AsyncHybridCache:
+            options = StreamOptions(retry_max_seconds=0.05, instance_id="one", outbox=tmp_path / "outbox")
+            logs.append(ScriptedLog("durable"))
+            bus = InvalidationBus(lambda: logs[-1], options)
+            return AsyncHybridCache(invalidation_bus=bus, snapshot=tmp_path / "state" / "l1")
+
+        async with new() as cache:
+            await keep(cache, "k", "old")
+            await keep(cache, "kept", 1)
+        cache = new()
+        logs[-1].away = True
+        async with cache:
+            assert (await cache.remove("k")).queued
+        async with new() as cache:
+            await eventually(lambda: cache.health().status == "ok")
+            assert await cache.get("k") is None
+            assert await cache.get("kept") == 1
 
     asyncio.run(scenario())

@@ -16,7 +16,7 @@ from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import KeysExpired, KeysRemoved
 from async_hybrid_cache_codecs.frames import seal
 from tests.unit.core.scripted_log import ScriptedLog
-from tests.unit.core.warm import Counting, new_cache, snapshot_of
+from tests.unit.core.warm import Counting, keep, new_cache, snapshot_of
 
 
 class User(msgspec.Struct):
@@ -44,7 +44,7 @@ def test_a_restarted_process_serves_what_it_had(tmp_path: Path) -> None:
         load_user, _ = with_function(cold)
         async with cold:
             await load_user("a")
-            await cold.set("plain", [1, 2])
+            await keep(cold, "plain", [1, 2])
         warm = new_cache(log, tmp_path)
         load_user, loads = with_function(warm)
         async with warm:
@@ -138,8 +138,8 @@ def test_nothing_is_served_before_the_missed_events_were_applied(tmp_path: Path)
 
         async with new_cache(lambda: ScriptedLog("invisible"), tmp_path / "other") as other:
             async with new_cache(log, tmp_path) as cache:
-                await cache.set("gone", 1)
-                await cache.set("kept", 1)
+                await keep(cache, "gone", 1)
+                await keep(cache, "kept", 1)
             await other.remove("gone")
             cache = new_cache(log, tmp_path)
             logs[-1].away = True
@@ -194,7 +194,7 @@ def test_a_log_that_cannot_tell_what_was_missed_is_a_cold_start(
 
         async with new_cache(log, tmp_path / "other") as other:
             async with new_cache(log, tmp_path) as cache:
-                await cache.set("k", "old")
+                await keep(cache, "k", "old")
             await other.remove("k")
             damage(logs[-1])
             async with new_cache(log, tmp_path) as cache:
@@ -204,7 +204,7 @@ def test_a_log_that_cannot_tell_what_was_missed_is_a_cold_start(
                 assert stats.thrown_away == 1
                 assert reason in (stats.last_thrown_away or "")
                 assert cache.stats().stream.gap_total == 1  # type: ignore[union-attr]
-                await cache.set("k", "new")
+                await keep(cache, "k", "new")
             async with new_cache(log, tmp_path) as cache:
                 assert await cache.get("k") == "new"
 
@@ -220,7 +220,7 @@ def test_a_lost_tail_whose_positions_were_used_again_is_a_cold_start(tmp_path: P
             return logs[-1]
 
         async with new_cache(log, tmp_path) as cache:
-            await cache.set("k", "old")
+            await keep(cache, "k", "old")
         held = len(logs[-1].records())
         logs[-1].lose_tail(held - 1)
         for number in range(held):
@@ -243,7 +243,7 @@ def test_the_bound_on_staleness_holds_for_what_was_restored(tmp_path: Path) -> N
 
         options = CacheOptions(max_staleness_seconds=0.3)
         async with new_cache(log, tmp_path, options=options) as cache:
-            await cache.set("k", 1)
+            await keep(cache, "k", 1)
         async with new_cache(log, tmp_path, options=options) as cache:
             assert await cache.get("k") == 1
             logs[-1].away = True
@@ -262,8 +262,8 @@ def test_what_changes_while_the_scan_goes_on_is_replayed(tmp_path: Path, monkeyp
             return ScriptedLog("mid-scan")
 
         async with new_cache(log, tmp_path / "other") as other, new_cache(log, tmp_path) as cache:
-            await cache.set("early", 1)
-            await cache.set("late", 1, scope="zz")
+            await keep(cache, "early", 1)
+            await keep(cache, "late", 1, scope="zz")
             in_thread = writing.in_thread
 
             async def overtaken(call: Callable[[], Any]) -> Any:
@@ -271,7 +271,7 @@ def test_what_changes_while_the_scan_goes_on_is_replayed(tmp_path: Path, monkeyp
                 if b"early" in getattr(call, "args", (b"",))[0]:
                     await other.remove("early")
                     await eventually(lambda: "early" not in cache.scope_state("default").store.entries)
-                    await cache.set("late", 2, scope="zz")
+                    await keep(cache, "late", 2, scope="zz")
                 return await in_thread(call)
 
             monkeypatch.setattr(writing, "in_thread", overtaken)
@@ -297,7 +297,7 @@ def test_the_same_cache_can_be_started_again(tmp_path: Path) -> None:
         for number in range(3):
             async with cache:
                 assert await cache.get("k") == (number or None)
-                await cache.set("k", number + 1)
+                await keep(cache, "k", number + 1)
 
     asyncio.run(scenario())
     assert len(list(tmp_path.iterdir())) == 2  # one file, and its lock
@@ -309,7 +309,7 @@ def test_it_is_written_now_and_then(tmp_path: Path) -> None:
             return ScriptedLog("periodic")
 
         async with new_cache(log, tmp_path, snapshot_seconds=0.02) as killed:
-            await killed.set("k", 1)
+            await keep(killed, "k", 1)
             written = snapshot_of(killed).written
             await eventually(lambda: snapshot_of(killed).written > written + 1)
             # its lock is still held, as that of a frozen process would be
@@ -340,6 +340,6 @@ def test_it_can_be_configured(tmp_path: Path) -> None:
             async with AsyncHybridCache.from_config(places) as cache:
                 await eventually(lambda cache=cache: cache.health().status == "ok")
                 assert await cache.get("k") == (1 if number else None)
-                await cache.set("k", 1)
+                await keep(cache, "k", 1)
 
     asyncio.run(scenario())

@@ -8,9 +8,10 @@ from typing import Any
 
 from async_hybrid_cache import AsyncHybridCache, InvalidationBus, StreamOptions
 from async_hybrid_cache.stats import SnapshotStats
+from async_hybrid_cache.testing.waiting import eventually
 from tests.unit.core.scripted_log import ScriptedLog
 
-__all__ = ["Counting", "new_cache", "snapshot_of"]
+__all__ = ["Counting", "keep", "new_cache", "snapshot_of"]
 
 
 def new_cache(log: Callable[[], ScriptedLog], folder: Path, **arguments: Any) -> AsyncHybridCache:
@@ -24,6 +25,15 @@ def snapshot_of(cache: AsyncHybridCache) -> SnapshotStats:
     stats = cache.stats().snapshot
     assert stats is not None
     return stats
+
+
+async def keep(cache: AsyncHybridCache, key: str, value: Any, *, scope: str = "default") -> None:
+    """Set a value, and wait for its event: a replay from before that would drop it."""
+    position = (await cache.set(key, value, scope=scope)).position
+    stream = cache._stream
+    assert position is not None
+    assert stream is not None
+    await eventually(lambda: stream.reader.applied >= position)
 
 
 class Counting:
