@@ -22,6 +22,7 @@ from async_hybrid_cache import (
     CacheStats,
     Health,
     InvalidationPublisher,
+    OutboxRelay,
     StreamOptions,
 )
 from async_hybrid_cache.config import Configuration
@@ -154,7 +155,7 @@ _OPTIONS = msgspec.structs.asdict(EffectiveOptions())
 _SECTIONS: dict[str, Callable[[], str]] = {
     **{
         documented.__name__: partial(options, documented, _parameters(documented))
-        for documented in (AsyncHybridCache, StreamOptions, InvalidationPublisher)
+        for documented in (AsyncHybridCache, StreamOptions, InvalidationPublisher, OutboxRelay)
     },
     "CacheOptions": partial(options, CacheOptions, _OPTIONS),
     "Configuration": lambda: keys("", Configuration, _top_defaults()),

@@ -14,10 +14,12 @@ from msgspec import UNSET, UnsetType
 
 __all__ = [
     "CacheCleared",
+    "ChangeEnded",
     "Event",
     "InstanceSeen",
     "InstanceStarted",
     "InstanceStopped",
+    "KeysChanging",
     "KeysExpired",
     "KeysRemoved",
     "PositionsAsked",
@@ -98,6 +100,22 @@ class PositionsAsked(_Event, frozen=True, tag="positions_asked"):
     ignorable: bool = msgspec.field(default=True, name="i")
 
 
+class KeysChanging(_Event, frozen=True, tag="keys_changing"):
+    """The named entries are about to change: for `seconds` at most, or until `change` has ended, keep none of them."""
+
+    change: str
+    scope: str
+    keys: tuple[str, ...]
+    seconds: float
+
+
+class ChangeEnded(_Event, frozen=True, tag="change_ended"):
+    """What `change` announced has been removed since, by an event of its own."""
+
+    change: str
+    ignorable: bool = msgspec.field(default=True, name="i")
+
+
 class Unknown(msgspec.Struct, frozen=True):
     """An event that this version cannot read. Not ignorable means: it may have been an invalidation."""
 
@@ -115,4 +133,6 @@ Event: TypeAlias = (
     | InstanceSeen
     | InstanceStopped
     | PositionsAsked
+    | KeysChanging
+    | ChangeEnded
 )

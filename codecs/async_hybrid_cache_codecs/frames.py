@@ -16,7 +16,7 @@ import msgspec
 from .errors import DecodeError, EncodeError
 from .events import Event, Unknown
 
-__all__ = ["WIRE_VERSION", "OpenedFrame", "SealedFrame", "encode_event", "open_frame", "seal"]
+__all__ = ["WIRE_VERSION", "OpenedFrame", "SealedFrame", "decode_event", "encode_event", "open_frame", "seal"]
 
 WIRE_VERSION = 1
 
@@ -59,6 +59,11 @@ class OpenedFrame(msgspec.Struct, frozen=True):
     events: tuple[Event | Unknown, ...]
 
     @property
+    def id(self) -> str:
+        """What it was sealed under."""
+        return _id(self.origin, self.first, self.last)
+
+    @property
     def last(self) -> int:
         """The sequence of the last event."""
         return self.first + len(self.events) - 1
@@ -66,7 +71,7 @@ class OpenedFrame(msgspec.Struct, frozen=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_frame = msgspec.msgpack.Decoder(_Frame).decode
-_decode_event: Callable[[msgspec.Raw], Event] = msgspec.msgpack.Decoder(Event).decode
+_decode_event: Callable[[bytes | msgspec.Raw], Event] = msgspec.msgpack.Decoder(Event).decode
 _decode_head = msgspec.msgpack.Decoder(_Head).decode
 
 # beside its own DecodeError msgspec raises these two, for deep nesting and for text that is not UTF-8
@@ -96,7 +101,7 @@ def seal(epoch: int, origin: str, first: int, at: int, events: Sequence[Event]) 
         raise ValueError("a frame has at least one event")
     raws = [msgspec.Raw(encode_event(event)) for event in events]
     data = _encode(_Frame(WIRE_VERSION, epoch, origin, first, at, raws))
-    return SealedFrame(f"{origin}:{first}:{first + len(events) - 1}", data, first, tuple(events))
+    return SealedFrame(_id(origin, first, first + len(events) - 1), data, first, tuple(events))
 
 
 def open_frame(data: bytes) -> OpenedFrame:
@@ -112,11 +117,16 @@ def open_frame(data: bytes) -> OpenedFrame:
         raise DecodeError(f"a frame of wire version {frame.version}; this release reads {WIRE_VERSION}")
     if frame.first < 1 or not frame.events:
         raise DecodeError("a frame without events, or with a sequence below 1")
-    events = tuple(_open_event(raw) for raw in frame.events)
+    events = tuple(decode_event(raw) for raw in frame.events)
     return OpenedFrame(frame.epoch, frame.origin, frame.first, frame.at, events)
 
 
-def _open_event(raw: msgspec.Raw) -> Event | Unknown:
+def _id(origin: str, first: int, last: int) -> str:
+    return f"{origin}:{first}:{last}"
+
+
+def decode_event(raw: bytes | msgspec.Raw) -> Event | Unknown:
+    """One event, as `encode_event` made it; raises `DecodeError` where it has not even a type."""
     try:
         return _decode_event(raw)
     except _UNREADABLE:

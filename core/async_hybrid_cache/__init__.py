@@ -37,6 +37,7 @@ from .errors import (
     LogRefused,
     LogUnavailable,
     OutboxError,
+    OutboxTableError,
     PositionLost,
     StaleError,
 )
@@ -48,6 +49,7 @@ from .positions import Bounds, Position, Record
 from .publisher import InvalidationPublisher, SyncInvalidationPublisher
 from .receipt import Receipt
 from .registry import Broker
+from .relay import OutboxRelay
 from .scoped import ScopedCache
 from .stats import CacheStats, Health, SubscriptionStats
 from .subscription import Delivery, Gap, Subscription, SubscriptionEvent
@@ -59,9 +61,11 @@ if TYPE_CHECKING:
     from async_hybrid_cache_brokers.nats import NatsKVCheckpointStore as NatsKVCheckpointStore
     from async_hybrid_cache_brokers.nats import NatsKVDistributedCache as NatsKVDistributedCache
     from async_hybrid_cache_brokers.postgres import PostgresCheckpointStore as PostgresCheckpointStore
+    from async_hybrid_cache_brokers.postgres import PostgresOutbox as PostgresOutbox
     from async_hybrid_cache_brokers.redis import RedisCheckpointStore as RedisCheckpointStore
     from async_hybrid_cache_brokers.redis import RedisDistributedCache as RedisDistributedCache
     from async_hybrid_cache_brokers.redis import RedisStreamsInvalidationBus as RedisStreamsInvalidationBus
+    from async_hybrid_cache_brokers.sqlalchemy import SqlAlchemyOutbox as SqlAlchemyOutbox
     from async_hybrid_cache_brokers.sqlite import SqliteCheckpointStore as SqliteCheckpointStore
     from async_hybrid_cache_brokers.sqlite import SqliteDistributedCache as SqliteDistributedCache
     from async_hybrid_cache_brokers.sqlite import SqliteInvalidationBus as SqliteInvalidationBus
@@ -106,6 +110,8 @@ __all__ = [
     "Miss",
     "MsgpackSerializer",
     "OutboxError",
+    "OutboxRelay",
+    "OutboxTableError",
     "PickleSerializer",
     "Position",
     "PositionLost",
@@ -134,9 +140,11 @@ _BROKERS = {
     "NatsKVCheckpointStore": "nats",
     "NatsKVDistributedCache": "nats",
     "PostgresCheckpointStore": "postgres",
+    "PostgresOutbox": "postgres",
     "RedisCheckpointStore": "redis",
     "RedisDistributedCache": "redis",
     "RedisStreamsInvalidationBus": "redis",
+    "SqlAlchemyOutbox": "sqlalchemy",
     "SqliteCheckpointStore": "sqlite",
     "SqliteDistributedCache": "sqlite",
     "SqliteInvalidationBus": "sqlite",

@@ -7,10 +7,11 @@ import math
 import os
 import random
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Any, ParamSpec, TypeVar, overload
 
 from async_hybrid_cache_codecs import MsgpackSerializer, Serializer
-from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysRemoved, ScopeCleared
+from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysChanging, KeysRemoved, ScopeCleared
 
 from .bus import InvalidationBus, StreamOptions
 from .cached import CachedFunction, build, checked_key
@@ -19,6 +20,7 @@ from .config import Source, read_configuration
 from .distributed import DistributedCache
 from .errors import ConfigurationError, LogUnavailable
 from .fleet import Fleet, FleetMember
+from .invalidating import Steps, around
 from .late import Removal
 from .lifecycle import Lifecycle
 from .loader import MISSING, Loader, Loading
@@ -86,6 +88,7 @@ class AsyncHybridCache:
         timeout = positive("distributed_timeout_seconds", distributed_timeout_seconds)
         lease = positive("lease_seconds", lease_seconds)
         self.monotonic = clock.monotonic
+        self._rng = rng
         self._options = EffectiveOptions().override(options)
         self._scopes = Scopes(clock, self._attached)
         self._stream = InvalidationStream(invalidation_bus, self._scopes, clock, rng) if invalidation_bus else None
@@ -274,7 +277,7 @@ class AsyncHybridCache:
                     await self._l2.release(scope.name, key, token)
                 raise
         stamp = receipt.position or setting.stamp
-        if not setting.fenced and self._scopes.tombstones.allow(scope.name, key, stamp, stamp):
+        if not setting.fenced and self._scopes.may_set(scope.name, key, stamp):
             self._loader.keep(scope, key, value, options, stamp, began_at)
             if token is not None and self._l2 is not None and options.ttl_seconds > 0:
                 await self._l2.fill(
@@ -296,6 +299,19 @@ class AsyncHybridCache:
         keys = tuple(checked_key(k) for k in (key, *more))
         return await self._remove(KeysRemoved(scope, keys), lambda: self._scopes.fence_keys(scope, keys))
 
+    def invalidating(
+        self, key: str, *more: str, scope: str = DEFAULT_SCOPE, within_seconds: float = 30.0
+    ) -> AbstractAsyncContextManager[Receipt]:
+        """Around a change of the data: tell of it before, and `remove` the entries after, however the block ends.
+
+        Until then, or for `within_seconds` (at most 600) where this process dies, every instance loads these keys and
+        keeps none of them. So a change that is committed within that time of entering leaves nobody stale, except where
+        the announcement's receipt, which the block is given, is `queued`.
+        """
+        keys = tuple(checked_key(k) for k in (key, *more))
+        steps = Steps(self._scopes, self._rng, self._change, self._announce, self._lifecycle.receipt)
+        return around(steps, checked_key(scope), keys, within_seconds)
+
     async def clear(self, *, scope: str | None = None) -> Receipt:
         """Remove every entry of `scope`, or of all scopes, from L1 and L2, and tell the other instances."""
         event = CacheCleared() if scope is None else ScopeCleared(scope)
@@ -306,7 +322,7 @@ class AsyncHybridCache:
         return await self._lifecycle.receipt(pending)
 
     async def _change(
-        self, event: Removal, fence: Callable[[], None], in_l2: Callable[[SharedTier], Awaitable[T]]
+        self, event: Removal | KeysChanging, fence: Callable[[], None], in_l2: Callable[[SharedTier], Awaitable[T]]
     ) -> tuple[T | None, Pending | None]:
         """Note, fence L1, change L2, fence L1 again, announce; in this order, and the announcement whatever happens."""
         self._lifecycle.check()

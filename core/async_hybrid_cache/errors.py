@@ -18,6 +18,7 @@ __all__ = [
     "LogRefused",
     "LogUnavailable",
     "OutboxError",
+    "OutboxTableError",
     "PositionLost",
     "StaleError",
 ]
@@ -73,3 +74,7 @@ class CheckpointError(CacheError):
 
 class CheckpointConflict(CheckpointError):
     """Somebody else has saved meanwhile: the store holds another version than the one to be replaced."""
+
+
+class OutboxTableError(CacheError):
+    """The table of a transactional outbox failed, or was written outside of a transaction."""

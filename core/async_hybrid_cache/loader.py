@@ -91,7 +91,12 @@ class Loader:
         running = scope.loads if loading.factory is not None else scope.probes
         load = running.get(key)
         # one left behind by an event loop that is gone will never end
-        if load is None or load.task is None or load.task.get_loop() is not asyncio.get_running_loop():
+        if (
+            load is None
+            or load.task is None
+            or load.task.get_loop() is not asyncio.get_running_loop()
+            or (load.fenced and not self._scopes.changes.cover(scope.name, key))
+        ):
             load = self._begin(scope, key, loading, running)
         elif load.overdue:
             stale = self._stale(scope, key, loading.options)
@@ -130,6 +135,7 @@ class Loader:
     def _begin(self, scope: Scope, key: str, loading: Loading, running: dict[str, Load]) -> Load:
         load = running[key] = Load(self._stamp(), self._now())
         load.no_older_than = loading.no_older_than
+        load.fenced = self._scopes.changes.cover(scope.name, key)
         task = _start(self._run(scope, key, load, loading, running))
         if not task.done():
             load.task = task
@@ -143,7 +149,8 @@ class Loader:
     async def _run(self, scope: Scope, key: str, load: Load, loading: Loading, running: dict[str, Load]) -> None:
         token: str | None = None
         try:
-            if self._l2 is not None and self._l2.enabled:
+            changing = self._scopes.changes.cover(scope.name, key)
+            if self._l2 is not None and self._l2.enabled and not changing:
                 found = await self._ask_l2(self._l2, scope, key, load, loading)
                 if isinstance(found, Found):
                     self._settle(scope, key, load, found.value, loading, running, found)

@@ -17,7 +17,8 @@ class Load:
 
     `stamp` is where the instance stood when it began, `began_at` the monotonic time of that; `fenced` means that an
     invalidation overtook it: those who already wait still get its value, it may fill nothing, and nobody joins it
-    any more. Who began it knew that `no_older_than` was acknowledged, so it brings every change up to that as well.
+    any more. One that begins while its key is being changed is fenced too, and joined until that change ends.
+    Who began it knew that `no_older_than` was acknowledged, so it brings every change up to that as well.
     """
 
     __slots__ = (

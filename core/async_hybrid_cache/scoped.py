@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ class ScopedCache:
     async def remove(self, key: str, *more: str) -> Receipt:
         """See `AsyncHybridCache.remove`."""
         return await self._cache.remove(key, *more, scope=self.name)
+
+    def invalidating(self, key: str, *more: str, within_seconds: float = 30.0) -> AbstractAsyncContextManager[Receipt]:
+        """See `AsyncHybridCache.invalidating`."""
+        return self._cache.invalidating(key, *more, scope=self.name, within_seconds=within_seconds)
 
     async def clear(self) -> Receipt:
         """Remove every entry of this scope everywhere; see `AsyncHybridCache.clear`."""

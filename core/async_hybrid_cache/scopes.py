@@ -9,8 +9,17 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysExpired, KeysRemoved, ScopeCleared
+from async_hybrid_cache_codecs.events import (
+    CacheCleared,
+    ChangeEnded,
+    Event,
+    KeysChanging,
+    KeysExpired,
+    KeysRemoved,
+    ScopeCleared,
+)
 
+from .changes import Changes
 from .clock import Clock
 from .errors import ConfigurationError
 from .late import Removal
@@ -120,6 +129,7 @@ class Scopes:
         self.tombstones = Tombstones()
         self.staged: Staged | None = None
         """What was read from a snapshot, until the stream is attached."""
+        self.changes = Changes(clock)
         self.fenced = 0
         self.resets = 0
 
@@ -171,6 +181,15 @@ class Scopes:
             case _:
                 self.fence_scopes(None)
 
+    def changing(self, event: KeysChanging) -> None:
+        """Keep nothing of what `event` names for its time; drop the entries and fence the loads, whatever their stamps.
+
+        An own acknowledgement moves the stamp past events that were not applied yet. That is sound for what changed
+        before its event was appended, and not for what changes after.
+        """
+        if self.changes.begin(event):
+            self.fence_keys(event.scope, event.keys)
+
     # -- what the stream says --------------------------------------------------------------------------------
 
     def replaying(self, floor: Position, lost: str | None) -> None:
@@ -211,6 +230,10 @@ class Scopes:
                     for key in event.keys:
                         scope.store.expire(key, position, self._clock.monotonic())
                         self.fenced += scope.fence(key, position)
+            case KeysChanging():
+                self.changing(event)
+            case ChangeEnded():
+                self.changes.end(event.change)
             case ScopeCleared():
                 self._clear(event.scope, position)
             case CacheCleared():
@@ -224,6 +247,12 @@ class Scopes:
             scope.store.clear(position)
             self.fenced += scope.fence_all(position)
 
+    def may_set(self, scope: str, key: str, stamp: Position) -> bool:
+        """Whether a value that was set, and whose event is at `stamp`, may be kept."""
+        return not self.changes.cover(scope, key) and self.tombstones.allow(scope, key, stamp, stamp)
+
     def may_keep(self, scope: str, key: str, stamp: Position, load: Load) -> bool:
         """Whether a value stamped `stamp`, brought by `load`, may be kept."""
-        return not load.fenced and self.tombstones.allow(scope, key, stamp, load.stamp)
+        return not (load.fenced or self.changes.cover(scope, key)) and self.tombstones.allow(
+            scope, key, stamp, load.stamp
+        )

@@ -141,6 +141,14 @@ class SharedTier:
             return None
         return await self._or_later(removed, self._lease(scope, key))
 
+    async def hold(self, scope: str, keys: Sequence[str], seconds: float) -> None:
+        """Delete the entries, and let nobody fill them for `seconds`, or until they are deleted again."""
+        removed = KeysRemoved(scope, tuple(keys))
+        if self.enabled:
+            await self._or_later(removed, self._hold(scope, keys, seconds))
+        else:
+            await self.drop(removed)
+
     async def drop(self, event: Removal) -> None:
         """Delete what `event` names; where that fails, or is cancelled, it is kept to be done later."""
         if isinstance(event, KeysRemoved):
@@ -271,6 +279,9 @@ class SharedTier:
 
     async def _lease(self, scope: str, key: str) -> str:
         return await self._call(self.cache.lease(scope, key, lease_seconds=self.lease_seconds))
+
+    async def _hold(self, scope: str, keys: Sequence[str], seconds: float) -> None:
+        await asyncio.gather(*(self._call(self.cache.lease(scope, key, lease_seconds=seconds)) for key in keys))
 
     async def _delete(self, scope: str, keys: Sequence[str]) -> None:
         if self.breaker.is_open:

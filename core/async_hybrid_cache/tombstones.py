@@ -7,6 +7,7 @@ from collections import OrderedDict
 from async_hybrid_cache_codecs.events import (
     CacheCleared,
     Event,
+    KeysChanging,
     KeysExpired,
     KeysRemoved,
     ScopeCleared,
@@ -46,7 +47,7 @@ class Tombstones:
     def place(self, event: Event, position: Position) -> None:
         """Note what `event`, acknowledged at `position`, invalidates."""
         match event:
-            case KeysRemoved() | KeysExpired():
+            case KeysRemoved() | KeysExpired() | KeysChanging():
                 for key in event.keys:
                     self._put((event.scope, key), position)
             case ScopeCleared():

@@ -6,16 +6,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["PAGES", "REDIS_URL", "ROOT", "Chain", "chains", "run"]
+__all__ = ["PAGES", "ROOT", "SERVERS", "Chain", "chains", "run"]
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-REDIS_URL = "redis://localhost:6379/0"
-"""What the pages write; replaced by the URL of a server of the test's own."""
+SERVERS = {"own_valkey": "redis://localhost:6379/0", "own_postgres": "postgresql://localhost/app"}
+"""What the pages write; replaced by the URL of a server of the test's own, by fixture."""
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _DIRECTIVE = re.compile(r"<!-- example: (\w+) -->\n+\Z")
@@ -33,9 +33,9 @@ class Chain:
         return f"{self.page.relative_to(ROOT)}:{self.blocks[0][0]}"
 
     @property
-    def needs_redis(self) -> bool:
-        """Whether a server has to take the place of `REDIS_URL`."""
-        return any(REDIS_URL in source for _, source in self.blocks)
+    def needs(self) -> list[str]:
+        """The fixtures of the servers that it talks to."""
+        return [name for name, url in SERVERS.items() if any(url in source for _, source in self.blocks)]
 
 
 def chains(page: Path) -> Iterator[Chain]:
@@ -59,11 +59,16 @@ def chains(page: Path) -> Iterator[Chain]:
         yield chain
 
 
-def run(chain: Chain, folder: Path, redis_url: str = REDIS_URL, then: str = "") -> None:
-    """Run a chain in a process of its own, in `folder`, and `then` after it; fails with what it wrote."""
-    blocks = [(line, source.replace(REDIS_URL, redis_url)) for line, source in chain.blocks]
+def run(chain: Chain, folder: Path, servers: Mapping[str, str] | None = None, then: str = "") -> None:
+    """Run a chain in a process of its own, in `folder`, and `then` after it; fails with what it wrote.
+
+    `servers` tells, by fixture, the URLs that take the place of those on the page.
+    """
+    blocks = chain.blocks
+    for name, url in (servers or {}).items():
+        blocks = [(line, source.replace(SERVERS[name], url)) for line, source in blocks]
     if then:
-        blocks.append((1, then))
+        blocks = [*blocks, (1, then)]
     done = subprocess.run(
         [sys.executable, "-W", "error", str(_RUNNER), str(chain.page)],
         input=json.dumps(blocks),

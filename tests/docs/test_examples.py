@@ -6,16 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.examples import PAGES, REDIS_URL, Chain, chains, run
-from tests.servers.valkey import ValkeyServer
+from tests.docs.examples import PAGES, Chain, chains, run
 
 CHAINS = [chain for page in PAGES for chain in chains(page)]
 
 
 @pytest.mark.parametrize("chain", CHAINS, ids=str)
 def test_a_block_runs(chain: Chain, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    server: ValkeyServer | None = request.getfixturevalue("own_valkey") if chain.needs_redis else None
-    run(chain, tmp_path, server.url if server else REDIS_URL)
+    run(chain, tmp_path, {name: request.getfixturevalue(name).url for name in chain.needs})
 
 
 def test_no_block_is_left_out() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 import sys
 import threading
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,24 +16,7 @@ from async_hybrid_cache.positions import Position
 from async_hybrid_cache.publisher import InvalidationPublisher
 from async_hybrid_cache.testing.waiting import eventually
 from tests.servers.ports import LOOPBACK, free_port
-from tests.servers.server import LocalServer, Server
-
-BROKERS = {"sqlite": None, "redis": "valkey", "nats": "nats", "kafka": "kafka"}
-
-
-@pytest.fixture(params=BROKERS)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of an L2 too, where that kind of server has one."""
-    fixture = BROKERS[request.param]
-    if fixture is None:
-        return f"sqlite:///{tmp_path}/cache.db"
-    server: Server = request.getfixturevalue(fixture)
-    return server.url
-
-
-@pytest.fixture
-def namespace() -> str:
-    return f"n{uuid.uuid4().hex}"
+from tests.servers.server import LocalServer
 
 
 class Reader:

@@ -1,6 +1,7 @@
-"""PostgreSQL: checkpoints alone, for handlers that commit their position together with their effects."""
+"""PostgreSQL: checkpoints and a transactional outbox, both inside the caller's own transaction."""
 
 from .broker import BROKER
 from .checkpoints import PostgresCheckpointStore
+from .outbox import PostgresOutbox
 
-__all__ = ["BROKER", "PostgresCheckpointStore"]
+__all__ = ["BROKER", "PostgresCheckpointStore", "PostgresOutbox"]

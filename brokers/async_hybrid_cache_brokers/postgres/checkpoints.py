@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +12,8 @@ import asyncpg  # type: ignore[import-untyped]
 
 from async_hybrid_cache.checkpoint import Kept
 from async_hybrid_cache.errors import CheckpointConflict, CheckpointError, ConfigurationError
+
+from .names import FAILURES, checked_url, quoted, told
 
 __all__ = ["PostgresCheckpointStore"]
 
@@ -29,13 +30,9 @@ class PostgresCheckpointStore:
     """
 
     def __init__(self, url: str, *, table: str = "ahc_checkpoints") -> None:
-        if not isinstance(url, str) or not url.startswith(("postgresql://", "postgres://")):
-            raise ConfigurationError("a PostgreSQL URL begins with postgresql://, e.g. 'postgresql://localhost/app'")
-        if not re.fullmatch(r"[A-Za-z_]\w{0,62}(\.[A-Za-z_]\w{0,62})?", table, re.ASCII):
-            raise ConfigurationError(f"table must be a name of letters, digits and '_', not {table!r}")
-        self._url = url
+        self._url = checked_url(url)
         self._name = table
-        self._table = ".".join(f'"{part}"' for part in table.split("."))
+        self._table = quoted(table)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn = asyncio.Lock()
         self._connection: Any = None
@@ -133,10 +130,8 @@ class PostgresCheckpointStore:
     async def _mapped(self) -> AsyncIterator[None]:
         try:
             yield
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
-            # the server's own words name tables and users; the client's may repeat a part of the URL
-            told = str(error) if isinstance(error, asyncpg.PostgresError) else type(error).__name__
-            raise CheckpointError(f"PostgreSQL, table {self._name!r}: {told or 'no answer in time'}") from error
+        except FAILURES as error:
+            raise CheckpointError(told(self._name, error)) from error
 
 
 def _key(name: str) -> bytes:

@@ -59,17 +59,17 @@ class InvalidationPublisher:
             raise ConfigurationError("invalidation_bus is missing: without a log there is nobody to tell")
         if not isinstance(name, str) or not name:
             raise ConfigurationError("name must be text, and not empty")
-        self._bus = invalidation_bus
-        self._new_distributed_cache = new_distributed_cache
-        self._name = name
-        self._timeout = positive("timeout_seconds", timeout_seconds)
-        self._clock = clock or SystemClock()
+        self.bus = invalidation_bus
+        self.new_distributed_cache = new_distributed_cache
+        self.name = name
+        self.timeout_seconds = positive("timeout_seconds", timeout_seconds)
+        self.clock = clock or SystemClock()
         self._sender: Sender | None = None
         self._remover: Remover | None = None
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
 
     def __repr__(self) -> str:
-        return f"InvalidationPublisher({self._bus!r})"
+        return f"InvalidationPublisher({self.bus!r})"
 
     @classmethod
     def from_url(
@@ -119,11 +119,11 @@ class InvalidationPublisher:
         self._leave_home()
         self._home = os.getpid(), asyncio.get_running_loop()
         try:
-            cache = self._new_distributed_cache() if self._new_distributed_cache else None
+            cache = self.new_distributed_cache() if self.new_distributed_cache else None
             if cache is not None:
-                self._remover = Remover(cache, self._timeout / 4)
+                self._remover = Remover(cache, self.timeout_seconds / 4)
                 await self._remover.open()
-            await self._live_sender().connected(self._timeout)
+            await self._live_sender().connected(self.timeout_seconds)
         except BaseException:
             await self.close()
             raise
@@ -162,7 +162,7 @@ class InvalidationPublisher:
     def _live_sender(self) -> Sender:
         """The sender; a new one, with an origin of its own, where the log refused something of the last one."""
         if self._sender is None or not self._sender.alive:
-            self._sender = Sender(self._bus, self._name, self._clock)
+            self._sender = Sender(self.bus, self.name, self.clock)
             self._sender.start()
         return self._sender
 
@@ -189,8 +189,8 @@ class InvalidationPublisher:
         """L2 first, the announcement after it and whatever happened: an instance would read the old value back."""
         if not self._is_home():
             raise CacheClosed("the publisher is not open in this event loop; use 'async with', or sync()")
-        deadline = asyncio.get_running_loop().time() + self._timeout
-        failure = await self._remover.drop(event, self._timeout / 2) if self._remover else None
+        deadline = asyncio.get_running_loop().time() + self.timeout_seconds
+        failure = await self._remover.drop(event, self.timeout_seconds / 2) if self._remover else None
         position = await self._live_sender().publish(event, deadline - asyncio.get_running_loop().time())
         if failure is not None:
             raise DistributedCacheError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 
 from async_hybrid_cache_codecs.events import Event
 
@@ -15,6 +14,7 @@ from ..errors import CacheClosed, CacheError, LogRefused, LogUnavailable
 from ..positions import Position
 from ..stream.outbox import Outbox
 from ..stream.supervisor import Link, supervise
+from .origin import Origin
 
 __all__ = ["Sender"]
 
@@ -31,8 +31,8 @@ class Sender:
     def __init__(self, bus: InvalidationBus, name: str, clock: Clock) -> None:
         self._log = bus.new_log()
         self._options = options = bus.stream_options
-        self._name = name
         self._clock = clock
+        self._origin = Origin(name, clock, options.heartbeat_seconds)
         self._outbox = Outbox(options.outbox_max_events, options.frame_max_events, options.frame_max_bytes)
         self._link = Link(
             self._log, options, clock, random.SystemRandom(), label="publisher", on_trouble=self._end_where_refused
@@ -41,7 +41,6 @@ class Sender:
         self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._refusal: LogRefused | None = None
-        self._begin()
 
     @property
     def alive(self) -> bool:
@@ -67,7 +66,8 @@ class Sender:
         """Append `event` behind all that was published before; the position at which it was acknowledged."""
         if not self.alive:
             raise CacheClosed("the publisher was closed")
-        self._renew_origin()
+        if not len(self._outbox):
+            self._origin.renew()
         pending = self._outbox.add(event)
         self._wake.set()
         position = await pending.wait(max(timeout, 0.0))
@@ -92,17 +92,6 @@ class Sender:
         error.__cause__ = cause
         return error
 
-    def _begin(self) -> None:
-        self._origin = f"{self._name}-{secrets.token_hex(8)}"
-        self._sequence = 0
-        self._spoke = self._clock.monotonic()
-
-    def _renew_origin(self) -> None:
-        # readers expect every origin to be heard of once a heartbeat; one that was silent is a stranger to those that
-        # started meanwhile, and its next sequence a gap
-        if not len(self._outbox) and self._clock.monotonic() > self._spoke + self._options.heartbeat_seconds:
-            self._begin()
-
     async def _run(self) -> None:
         try:
             await supervise(self._link, _SESSION, self._send)
@@ -123,13 +112,14 @@ class Sender:
         while True:
             # cleared before looking, so that what is added while an append is under way is not slept through
             self._wake.clear()
-            frame = self._outbox.frame(epoch, self._origin, self._sequence + 1, self._clock.time_ns())
+            origin = self._origin
+            frame = self._outbox.frame(epoch, origin.id, origin.sequence + 1, self._clock.time_ns())
             if frame is None:
                 self._link.clear(_SESSION)
                 await self._wake.wait()
                 continue
-            self._sequence = frame.last
+            origin.sequence = frame.last
             position = await bounded(self._log.append(frame.data, frame.id), self._options.append_timeout_seconds)
-            self._spoke = self._clock.monotonic()
+            origin.spoke()
             self._link.clear(_SESSION)
             self._outbox.acknowledged(position)

@@ -22,7 +22,7 @@ from async_hybrid_cache_codecs.frames import SealedFrame, encode_event, seal
 from ..journal import Journal
 from ..positions import Position
 
-__all__ = ["Outbox", "Pending"]
+__all__ = ["Outbox", "Pending", "coarse"]
 
 _LONGEST_SCOPE = 1024
 
@@ -107,7 +107,7 @@ class Outbox:
         """Queue `event` behind all others; `note` is its number in the journal, where it has one already."""
         pending = Pending()
         if len(encode_event(event)) > self._frame_max_bytes:
-            event = _coarse(event)
+            event = coarse(event)
             self.coarsened += 1
         if note is None and self._journal and not isinstance(event, InstanceStarted | InstanceSeen | InstanceStopped):
             note = self._journal.note(event)
@@ -253,7 +253,8 @@ def _united(event: Event, items: list[_Item]) -> _Item:
     return _Item(event, pendings, notes)
 
 
-def _coarse(event: Event) -> Event:
+def coarse(event: Event) -> Event:
+    """What covers `event`, and is smaller."""
     match event:
         case KeysRemoved() | KeysExpired() if len(event.scope) < _LONGEST_SCOPE:
             return ScopeCleared(event.scope)

@@ -23,7 +23,7 @@ __all__ = ["Link", "Tasks", "supervise"]
 logger = logging.getLogger("async_hybrid_cache")
 
 _FIRST_RETRY_SECONDS = 0.05
-_NOT_THE_LOGS = frozenset({"checkpoint", "handler", "outbox", "owner"})
+_NOT_THE_LOGS = frozenset({"L2", "checkpoint", "handler", "outbox", "owner"})
 
 
 class Link:

@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 from async_hybrid_cache_codecs.errors import DecodeError
 from async_hybrid_cache_codecs.events import (
+    ChangeEnded,
     Event,
     InstanceSeen,
     InstanceStarted,
     InstanceStopped,
+    KeysChanging,
     PositionsAsked,
     Unknown,
 )
@@ -104,6 +106,8 @@ def _told(event: Event | Unknown) -> SubscriptionEvent | None:
     match event:
         case InstanceStarted() | InstanceSeen() | InstanceStopped() | PositionsAsked():
             return None
+        case KeysChanging() | ChangeEnded():
+            return None  # nothing has changed by these
         case Unknown():
             return None if event.ignorable else Gap(f"an event of a newer release: {event.type}")
         case _:

@@ -12,10 +12,12 @@ import pytest
 from async_hybrid_cache_codecs import DecodeError, EncodeError
 from async_hybrid_cache_codecs.events import (
     CacheCleared,
+    ChangeEnded,
     Event,
     InstanceSeen,
     InstanceStarted,
     InstanceStopped,
+    KeysChanging,
     KeysExpired,
     KeysRemoved,
     PositionsAsked,
@@ -46,6 +48,8 @@ EVENTS: dict[str, Event] = {
     "instance_stopped": InstanceStopped("web-1"),
 }
 LATER: dict[str, Event] = {
+    "keys_changing": KeysChanging("00112233445566ff", "users", ("user:1", "user:2"), 30.0),
+    "change_ended": ChangeEnded("00112233445566ff"),
     "positions_asked": PositionsAsked(),
     "instance_started_with_bound": InstanceStarted("web-1", bound=10.0),
     "instance_seen_with_bound": InstanceSeen("web-1", (17, 42), 3, bound=10.0),
