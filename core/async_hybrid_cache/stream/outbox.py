@@ -10,12 +10,10 @@ from collections.abc import Iterable
 from async_hybrid_cache_codecs.events import (
     CacheCleared,
     Event,
-    InstanceSeen,
-    InstanceStarted,
-    InstanceStopped,
     KeysExpired,
     KeysRemoved,
     ScopeCleared,
+    TagsInvalidated,
 )
 from async_hybrid_cache_codecs.frames import SealedFrame, encode_event, seal
 
@@ -25,6 +23,7 @@ from ..positions import Position
 __all__ = ["Outbox", "Pending", "coarse"]
 
 _LONGEST_SCOPE = 1024
+_INVALIDATIONS = (KeysRemoved, KeysExpired, TagsInvalidated, ScopeCleared, CacheCleared)
 
 
 class Pending:
@@ -109,7 +108,7 @@ class Outbox:
         if len(encode_event(event)) > self._frame_max_bytes:
             event = coarse(event)
             self.coarsened += 1
-        if note is None and self._journal and not isinstance(event, InstanceStarted | InstanceSeen | InstanceStopped):
+        if note is None and self._journal and isinstance(event, _INVALIDATIONS):
             note = self._journal.note(event)
         self._append(_Item(event, [pending], () if note is None else (note,)))
         if self._weight > self._max:

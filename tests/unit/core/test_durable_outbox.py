@@ -22,7 +22,14 @@ from async_hybrid_cache import (
 )
 from async_hybrid_cache.journal import slot
 from async_hybrid_cache.testing.waiting import eventually
-from async_hybrid_cache_codecs.events import Event, InstanceSeen, InstanceStarted, InstanceStopped, KeysRemoved
+from async_hybrid_cache_codecs.events import (
+    Event,
+    InstanceSeen,
+    InstanceStarted,
+    InstanceStopped,
+    KeysRemoved,
+    PositionsAsked,
+)
 from async_hybrid_cache_codecs.frames import open_frame
 from tests.unit.core.scripted_log import ScriptedLog
 from tests.unit.core.shared_memory import SharedMemory, Store
@@ -425,6 +432,21 @@ def test_a_log_without_a_name_of_its_own_is_known_by_its_class(world: World, mon
         async with world.cache() as after:
             await sent(after)
             assert world.said() == [removed("a")]
+
+    asyncio.run(scenario())
+
+
+def test_only_what_invalidates_is_kept(world: World) -> None:
+    async def scenario() -> None:
+        cache = world.cache()
+        await cache.start()
+        world.log.away = True
+        assert cache._stream is not None
+        cache._stream.publish(PositionsAsked())
+        cache._stream.publish(removed("a"))
+        assert cache._stream.journal is not None
+        assert len(cache._stream.journal._notes) == 1
+        await cache.stop()
 
     asyncio.run(scenario())
 
