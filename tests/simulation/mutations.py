@@ -29,6 +29,7 @@ from async_hybrid_cache.subscription.session import Session
 from async_hybrid_cache.tombstones import Tombstones
 
 from .l2 import SharedStore
+from .log import SimulatedLog
 from .plan import WORLDS
 from .run import Violation, simulate
 
@@ -115,6 +116,12 @@ def _stamp_copies_anew(
 ) -> None:
     found = None if found is None else found._replace(stamp=load.stamp)
     _settle(self, scope, key, load, value, loading, running, found)
+
+
+async def _hear_late(self: SimulatedLog, start: Position, limit: int, wait: float) -> Any:
+    found = await _read(self, start, limit, wait)
+    await asyncio.sleep(0.1)
+    return found
 
 
 async def _take_any_hit(self: Loader, l2: SharedTier, scope: Scope, key: str, load: Load, loading: Loading) -> Any:
@@ -236,6 +243,7 @@ def _twice(self: Feed, record: Any) -> Any:
     return [*steps, *steps]
 
 
+_read = SimulatedLog.read
 _discard, _clear, _settle = LocalStore.discard, LocalStore.clear, Loader._settle
 _catch_up, _frame, _begin, _fence = SharedTier.catch_up, Outbox.frame, Writer.begin, Scope.fence
 _deliver, _lost, _steps = Session._deliver, Feed.lost, Feed.steps
@@ -258,8 +266,12 @@ MUTATIONS = (
     Mutation("callers join overtaken loads", ((Scope, "fence", _fence_and_still_join),)),
     # stamp_at_begin
     Mutation("a load is stamped when it ends", ((Loader, "_settle", _stamp_at_the_end),)),
-    # l1_copy_keeps_l2_stamp
-    Mutation("the L1 copy of an L2 entry is stamped anew", ((Loader, "_settle", _stamp_copies_anew),), "L2 fails"),
+    # l1_copy_keeps_l2_stamp; shows where an instance hears of others later than of its own appends
+    Mutation(
+        "the L1 copy of an L2 entry is stamped anew",
+        ((Loader, "_settle", _stamp_copies_anew), (SimulatedLog, "read", _hear_late)),
+        "L2 fails",
+    ),
     # tombstone_refuses_l2_hit
     Mutation("an L2 hit older than its tombstone is served", ((Loader, "_ask_l2", _take_any_hit),)),
     # delete_before_append; tombstones hide it as long as they are remembered
