@@ -33,7 +33,7 @@ from .log import SimulatedLog
 from .plan import WORLDS
 from .run import Violation, simulate
 
-__all__ = ["MUTATIONS", "SEARCH_SEEDS", "Caught", "Mutation", "search"]
+__all__ = ["MUTATIONS", "SEARCH_SEEDS", "Caught", "Mutation", "hear_late", "search"]
 
 SEARCH_SEEDS = 600
 """Within so many seeds every mutation has to be noticed."""
@@ -118,7 +118,7 @@ def _stamp_copies_anew(
     _settle(self, scope, key, load, value, loading, running, found)
 
 
-async def _hear_late(self: SimulatedLog, start: Position, limit: int, wait: float) -> Any:
+async def hear_late(self: SimulatedLog, start: Position, limit: int, wait: float) -> Any:
     found = await _read(self, start, limit, wait)
     await asyncio.sleep(0.1)
     return found
@@ -269,7 +269,7 @@ MUTATIONS = (
     # l1_copy_keeps_l2_stamp; shows where an instance hears of others later than of its own appends
     Mutation(
         "the L1 copy of an L2 entry is stamped anew",
-        ((Loader, "_settle", _stamp_copies_anew), (SimulatedLog, "read", _hear_late)),
+        ((Loader, "_settle", _stamp_copies_anew), (SimulatedLog, "read", hear_late)),
         "L2 fails",
     ),
     # tombstone_refuses_l2_hit

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from . import mutations
-from .mutations import Mutation
+from .log import SimulatedLog
+from .mutations import Mutation, hear_late
 from .plan import draw
 from .run import Violation, simulate
 from .shrink import minimal, shrink
@@ -47,6 +48,11 @@ def test_a_failing_seed_is_reduced_to_what_its_failure_needs() -> None:
     # one instance holds the value, another one changes it
     assert [step.verb for step in plan.steps] == ["read", "remove"]
     simulate(0, plan)
+
+
+def test_a_log_slower_than_the_time_between_two_proofs_is_still_read() -> None:
+    with Mutation("", ((SimulatedLog, "read", hear_late),)).applied():
+        simulate(21)
 
 
 def test_shrinking_keeps_every_step_that_is_needed() -> None:

@@ -75,8 +75,8 @@ class Reader:
         if wait <= 0:
             await self._prove()
             self._stream.link.clear("reader")
-            return
-        self._apply_all(await self._tail.next(wait))
+        # also after a proof: one that takes longer than the time between two would leave no other turn to read
+        self._apply_all(await self._tail.next(max(wait, 0.0)))
         # a backlog arrives without a wait; whoever else runs in this loop gets a turn between its chunks
         await asyncio.sleep(0)
 
