@@ -90,8 +90,8 @@ class Session:
             if wait <= 0:
                 await self._prove()
                 self._link.clear("reader")
-                continue
-            for record in await self._tail.next(wait):
+            # also after a proof: one that takes longer than the time between two would leave no other turn to read
+            for record in await self._tail.next(max(wait, 0.0)):
                 for step in self._feed.steps(record):
                     await self._deliver(step)
                 self.done = self._tail.checkpoint()

@@ -9,6 +9,7 @@ import pytest
 
 from async_hybrid_cache import AsyncHybridCache, ConfigurationError
 from async_hybrid_cache.checkpoint import CheckpointStore
+from async_hybrid_cache.positions import Bounds
 from async_hybrid_cache.subscription import Delivery, Gap, Subscription
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import CacheCleared
@@ -54,6 +55,26 @@ async def test_a_failing_handler_is_called_again_with_the_same_event(scene: Scen
         await heard.hears(removed(1), removed(2))
         stats = subscription.stats()
         assert (stats.retries, stats.delivered, stats.last_error) == (4, 2, None)
+
+
+@played
+async def test_a_log_slower_than_the_time_between_two_proofs_is_still_read(scene: Scene) -> None:
+    heard = Heard()
+    async with scene.subscription(heard, proof_seconds=0.001):
+        await scene.append("o", 1, removed(1))
+        await heard.hears(removed(1))
+        log = scene.logs[-1]
+        bounds, asked = log.bounds, asyncio.Event()
+
+        async def slow() -> Bounds:
+            asked.set()
+            await asyncio.sleep(0.005)
+            return await bounds()
+
+        log.bounds = slow  # type: ignore[method-assign]
+        await asked.wait()
+        await scene.append("o", 2, removed(2))
+        await heard.hears(removed(1), removed(2))
 
 
 @played
