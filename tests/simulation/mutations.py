@@ -101,9 +101,13 @@ async def _acknowledge_and_wait_for_the_echo(self: Writer, frame: Any) -> Positi
 
 def _fence_and_still_join(self: Scope, key: str, before: Position | None = None) -> int:
     loads = [running[key] for running in (self.loads, self.probes) if key in running]
-    for load in loads:
-        load.fenced = load.fenced or before is None or load.stamp < before
-    return len(loads)
+    overtaken = [load for load in loads if before is None or load.stamp < before]
+    _overtaken.update(overtaken)
+    return len(overtaken)
+
+
+def _keep_unless_overtaken(self: Scopes, scope: str, key: str, stamp: Position, load: Load) -> bool:
+    return load not in _overtaken and _may_keep(self, scope, key, stamp, load)
 
 
 def _stamp_at_the_end(self: Loader, scope: Scope, key: str, load: Load, *rest: Any) -> None:
@@ -243,7 +247,8 @@ def _twice(self: Feed, record: Any) -> Any:
     return [*steps, *steps]
 
 
-_read = SimulatedLog.read
+_overtaken: set[Load] = set()
+_read, _may_keep = SimulatedLog.read, Scopes.may_keep
 _discard, _clear, _settle = LocalStore.discard, LocalStore.clear, Loader._settle
 _catch_up, _frame, _begin, _fence = SharedTier.catch_up, Outbox.frame, Writer.begin, Scope.fence
 _deliver, _lost, _steps = Session._deliver, Feed.lost, Feed.steps
@@ -263,7 +268,10 @@ MUTATIONS = (
         ((Writer, "_append", _acknowledge_and_wait_for_the_echo), (AsyncHybridCache, "_change", _fence_once)),
     ),
     # join_only_unfenced
-    Mutation("callers join overtaken loads", ((Scope, "fence", _fence_and_still_join),)),
+    Mutation(
+        "callers join overtaken loads",
+        ((Scope, "fence", _fence_and_still_join), (Scopes, "may_keep", _keep_unless_overtaken)),
+    ),
     # stamp_at_begin
     Mutation("a load is stamped when it ends", ((Loader, "_settle", _stamp_at_the_end),)),
     # l1_copy_keeps_l2_stamp; shows where an instance hears of others later than of its own appends
