@@ -100,7 +100,9 @@ def test_a_restarted_process_replays_exactly_what_it_missed(place: Place, databa
                     started = [
                         position
                         for position, frame in await read_frames(place)
-                        if InstanceStarted("worker") in frame.events
+                        if any(
+                            isinstance(event, InstanceStarted) and event.instance == "worker" for event in frame.events
+                        )
                     ]
                     stream = stream_of(await worker.stats())
                     assert stream.events_replayed == started[-1].offset - checkpoint.offset - 1
