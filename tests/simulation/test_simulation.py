@@ -16,7 +16,7 @@ from .run import Violation, simulate
 from .shrink import minimal, shrink
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 300
+SEEDS = 200
 
 
 def test_no_seed_breaks_a_promise() -> None:

@@ -21,7 +21,18 @@ NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
 def test_without_an_engine_a_test_fails_and_says_what_to_do(kind: str, tmp_path: Path) -> None:
     test = tmp_path / "test_it.py"
     test.write_text(f"def test_it(own_{kind}): pass\n\ndef test_shared({kind}): pass\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "--rootdir", str(tmp_path), str(test)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rN",
+        "-p",
+        "tests.conftest",
+        "--rootdir",
+        str(tmp_path),
+        str(test),
+    ]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **NO_ENGINE, "SERVERS": "docker"}, capture_output=True, text=True
     )

@@ -63,7 +63,7 @@ class ScriptedLog(MemoryLog):
         await self._fault()
         found = await super().read(start, limit, wait)
         await self._fault()
-        if self.deaf and wait:
+        if self.deaf and limit > 1:  # a proof reads one record alone
             await asyncio.sleep(wait)
             return []
         return found
