@@ -93,6 +93,12 @@ async def written_again(process: Worker) -> dict[str, Any]:
     return found
 
 
+async def changed_meanwhile(versions: Versions) -> None:
+    """Wait until enough was changed that a process which is away now has something to miss."""
+    before = sum(versions.current)
+    await eventually(lambda: sum(versions.current) > before + 100)
+
+
 def test_a_restart_under_load_is_warm_and_true(
     place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
@@ -110,12 +116,11 @@ def test_a_restart_under_load_is_warm_and_true(
                         await written_again(third)
                         third.process.kill()
                         await third.process.wait()
-                    missed = sum(versions.current)
-                    await eventually(lambda: sum(versions.current) > missed + 100)
+                    await changed_meanwhile(versions)
                     async with worker(place, tmp_path, KEYS, 30) as third:
                         killed = await third.read_all()
                         await third.stop()
-                    await asyncio.sleep(0.5)
+                    await changed_meanwhile(versions)
                     async with worker(place, tmp_path, KEYS, 30) as third:
                         stopped = await third.read_all()
                         for task in load:
