@@ -1,4 +1,4 @@
-"""The cache: the order of steps for a read and for a change, and nothing else."""
+"""The cache: its public face, and what it is made of."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, ParamSpec, TypeVar, overload
 
 from async_hybrid_cache_codecs import MsgpackSerializer, Serializer
-from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysChanging, KeysRemoved, ScopeCleared
 
 from .bus import InvalidationBus, StreamOptions
 from .cached import CachedFunction, build, checked_key
 from .clock import Clock, SystemClock
 from .config import Source, read_configuration
 from .distributed import DistributedCache
-from .errors import ConfigurationError, LogUnavailable
+from .errors import ConfigurationError
 from .fleet import Fleet, FleetMember
-from .invalidating import Steps, around
-from .late import Removal
 from .lifecycle import Lifecycle
 from .loader import MISSING, Loader, Loading
 from .options import CacheOptions, EffectiveOptions
@@ -36,8 +33,9 @@ from .shared import SharedTier, typed
 from .snapshot import Snapshot, checked_path
 from .staleness import Staleness
 from .stats import CacheStats, Health
-from .stream import InvalidationStream, Pending
+from .stream import InvalidationStream
 from .validation import checked_part, positive
+from .writes import Writes
 
 __all__ = ["DEFAULT_SCOPE", "AsyncHybridCache"]
 
@@ -88,7 +86,6 @@ class AsyncHybridCache:
         timeout = positive("distributed_timeout_seconds", distributed_timeout_seconds)
         lease = positive("lease_seconds", lease_seconds)
         self.monotonic = clock.monotonic
-        self._rng = rng
         self._options = EffectiveOptions().override(options)
         self._scopes = Scopes(clock, self._attached)
         self._stream = InvalidationStream(invalidation_bus, self._scopes, clock, rng) if invalidation_bus else None
@@ -107,7 +104,10 @@ class AsyncHybridCache:
             None if kept_at is None else Snapshot(kept_at, every, self._scopes, self._serializer, self._options, clock)
         )
         self._lifecycle = Lifecycle(
-            self._scopes, self._l2, self._stream, self._loader, self._snapshot, clock, require_bus, self._announce
+            self._scopes, self._l2, self._stream, self._loader, self._snapshot, clock, require_bus
+        )
+        self.writes = Writes(
+            self._scopes, self._l2, self._stream, self._stamp, self._loader, self._lifecycle, clock, rng
         )
 
     @classmethod
@@ -251,53 +251,15 @@ class AsyncHybridCache:
     ) -> Receipt:
         """Keep `value` here and in L2, and tell the other instances that theirs is old; raises as `remove` does."""
         state = self.scope_state(scope)
-        return await self.store(state, checked_key(key), value, state.options_of_call(options), self._untyped)
-
-    async def store(
-        self,
-        scope: Scope,
-        key: str,
-        value: Any,
-        options: EffectiveOptions,
-        serializer: Callable[[], Serializer],
-    ) -> Receipt:
-        """`set` with everything resolved: delete in L2, append, put in L2 and L1 under the event's position."""
-        removed = KeysRemoved(scope.name, (key,))
-        began_at = self.monotonic()
-        token, pending = await self._change(
-            removed,
-            lambda: self._scopes.fence_keys(scope.name, (key,)),
-            lambda l2: l2.lease(scope.name, key),
-        )
-        with scope.setting(key, self._stamp(), began_at) as setting:
-            try:
-                receipt = await self._lifecycle.receipt(pending)
-            except LogUnavailable:
-                if token is not None and self._l2 is not None:
-                    await self._l2.release(scope.name, key, token)
-                raise
-        stamp = receipt.position or setting.stamp
-        if not setting.fenced and self._scopes.may_set(scope.name, key, stamp):
-            self._loader.keep(scope, key, value, options, stamp, began_at)
-            if token is not None and self._l2 is not None and options.ttl_seconds > 0:
-                await self._l2.fill(
-                    scope.name, key, value, serializer(), stamp=stamp, ttl=options.ttl_seconds, token=token
-                )
-        elif token is not None and self._l2 is not None:
-            await self._l2.release(scope.name, key, token)
-        return receipt
+        return await self.writes.store(state, checked_key(key), value, state.options_of_call(options), self._untyped)
 
     async def remove(self, key: str, *more: str, scope: str = DEFAULT_SCOPE) -> Receipt:
         """Remove entries from L1 and L2, and tell the other instances.
 
-        The order matters: L2 before the announcement, or another instance would read the old value back; and L1
-        again after L2, since a local read may have copied the old value between the two.
-
         With `on_log_failure="raise"`, `LogUnavailable` says that the log did not acknowledge in time, and that the
         others may not hear of it: repeat the call.
         """
-        keys = tuple(checked_key(k) for k in (key, *more))
-        return await self._remove(KeysRemoved(scope, keys), lambda: self._scopes.fence_keys(scope, keys))
+        return await self.writes.remove(scope, tuple(checked_key(k) for k in (key, *more)))
 
     def invalidating(
         self, key: str, *more: str, scope: str = DEFAULT_SCOPE, within_seconds: float = 30.0
@@ -308,36 +270,11 @@ class AsyncHybridCache:
         keeps none of them. So a change that is committed within that time of entering leaves nobody stale, except where
         the announcement's receipt, which the block is given, is `queued`.
         """
-        keys = tuple(checked_key(k) for k in (key, *more))
-        steps = Steps(self._scopes, self._rng, self._change, self._announce, self._lifecycle.receipt)
-        return around(steps, checked_key(scope), keys, within_seconds)
+        return self.writes.invalidating(checked_key(scope), tuple(checked_key(k) for k in (key, *more)), within_seconds)
 
     async def clear(self, *, scope: str | None = None) -> Receipt:
         """Remove every entry of `scope`, or of all scopes, from L1 and L2, and tell the other instances."""
-        event = CacheCleared() if scope is None else ScopeCleared(scope)
-        return await self._remove(event, lambda: self._scopes.fence_scopes(scope))
-
-    async def _remove(self, event: Removal, fence: Callable[[], None]) -> Receipt:
-        _, pending = await self._change(event, fence, lambda l2: l2.drop(event))
-        return await self._lifecycle.receipt(pending)
-
-    async def _change(
-        self, event: Removal | KeysChanging, fence: Callable[[], None], in_l2: Callable[[SharedTier], Awaitable[T]]
-    ) -> tuple[T | None, Pending | None]:
-        """Note, fence L1, change L2, fence L1 again, announce; in this order, and the announcement whatever happens."""
-        self._lifecycle.check()
-        note = self._stream.note(event) if self._stream else None
-        self._lifecycle.changing += 1
-        result: T | None = None
-        fence()
-        try:
-            result = await in_l2(self._l2) if self._l2 else None
-        finally:
-            # also where the caller was cancelled: the data may have changed, and the others must hear of it
-            fence()
-            pending = self._announce(event, note)
-            self._lifecycle.changing -= 1
-        return result, pending
+        return await self.writes.clear(scope)
 
     async def remove_local(self, key: str, *, scope: str = DEFAULT_SCOPE) -> None:
         """Drop an entry from L1 of this process alone."""
@@ -435,6 +372,3 @@ class AsyncHybridCache:
     def _attached(self) -> None:
         if self._l2:
             self._l2.enabled = True
-
-    def _announce(self, event: Event, note: int | None = None) -> Pending | None:
-        return self._stream.publish(event, note) if self._stream else None

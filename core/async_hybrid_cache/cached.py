@@ -135,7 +135,7 @@ def build(
         return await cache.remove(cache_key(*args, **kwargs), scope=scope.name)
 
     async def set_cached(value: Any, /, *args: Any, **kwargs: Any) -> Receipt:
-        return await cache.store(scope, cache_key(*args, **kwargs), value, effective(), serializer)
+        return await cache.writes.store(scope, cache_key(*args, **kwargs), value, effective(), serializer)
 
     async def refresh_cached(*args: Any, **kwargs: Any) -> Any:
         # of a method these are the arguments with self, as `CachedMethod` passes them

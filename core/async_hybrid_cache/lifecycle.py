@@ -7,7 +7,7 @@ import enum
 import logging
 import os
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from async_hybrid_cache_codecs.events import Event
@@ -60,7 +60,6 @@ class Lifecycle:
         snapshot: Snapshot | None,
         clock: Clock,
         require_bus: bool,
-        announce: Callable[[Event, int | None], Pending | None],
     ) -> None:
         self._scopes = scopes
         self._l2 = l2
@@ -69,7 +68,6 @@ class Lifecycle:
         self._snapshot = snapshot
         self._clock = clock
         self._require_bus = require_bus
-        self._announce = announce
         self._loop: asyncio.AbstractEventLoop | None = None
         self._maintenance: asyncio.Task[Any] | None = None
         self._writing: asyncio.Task[None] | None = None
@@ -179,8 +177,9 @@ class Lifecycle:
             if isinstance(event, Removal):
                 self._scopes.fence_event(event)
 
-    def _announce_late(self, event: Removal) -> None:
-        self._announce(event, None)
+    def _announce(self, event: Event, note: int | None = None) -> None:
+        if self._stream:
+            self._stream.publish(event, note)
 
     async def _disconnect(self, starting: asyncio.Task[None] | None) -> None:
         if starting is not None and not starting.done():
@@ -209,7 +208,7 @@ class Lifecycle:
         while self.changing and self._loop.time() < deadline:  # noqa: ASYNC110 - a count, and only here
             await asyncio.sleep(0.01)
         if self._l2 and self._l2.late and not self._l2.breaker.is_open:
-            await self._l2.catch_up(self._announce_late)
+            await self._l2.catch_up(self._announce)
         if self._l2 and (left := self._l2.late_deletes):
             logger.warning("stopped with %d deletes in L2 undone; those entries stay there until their TTL", left)
 
@@ -277,7 +276,7 @@ class Lifecycle:
         if l2.breaker.is_open and not await l2.recover():
             return
         if l2.late:
-            await l2.catch_up(self._announce_late)
+            await l2.catch_up(self._announce)
 
     async def _sweep(self) -> None:
         for scope in self._scopes:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from async_hybrid_cache.bounded import bounded
-from async_hybrid_cache.cache import AsyncHybridCache
 from async_hybrid_cache.deletes import Deletes
 from async_hybrid_cache.loader import Loader, Loading
 from async_hybrid_cache.loads import Load
@@ -27,6 +26,7 @@ from async_hybrid_cache.stream.writer import Writer
 from async_hybrid_cache.subscription.feed import Feed
 from async_hybrid_cache.subscription.session import Session
 from async_hybrid_cache.tombstones import Tombstones
+from async_hybrid_cache.writes import Writes
 
 from .l2 import SharedStore
 from .log import SimulatedLog
@@ -132,7 +132,7 @@ async def _take_any_hit(self: Loader, l2: SharedTier, scope: Scope, key: str, lo
     return await l2.get(scope.name, key, loading.serializer(), ORIGIN, lease=loading.factory is not None)
 
 
-async def _announce_then_delete(self: AsyncHybridCache, event: Any, fence: Any, in_l2: Any) -> Any:
+async def _announce_then_delete(self: Writes, event: Any, fence: Any, in_l2: Any) -> Any:
     fence()
     pending = self._announce(event)
     if pending is not None:
@@ -167,7 +167,7 @@ def _keep_what_was_fenced(self: Scopes, scope: str, key: str, stamp: Position, l
 # -- what surrounds them ---------------------------------------------------------------------------------------
 
 
-async def _fence_once(self: AsyncHybridCache, event: Any, fence: Any, in_l2: Any) -> Any:
+async def _fence_once(self: Writes, event: Any, fence: Any, in_l2: Any) -> Any:
     fence()
     result = None
     try:
@@ -265,7 +265,7 @@ MUTATIONS = (
     # ack_counts_as_applied; the second fence, which the model does not have, hides it as long as L2 keeps its deletes
     Mutation(
         "an acknowledgement is not applied before its echo",
-        ((Writer, "_append", _acknowledge_and_wait_for_the_echo), (AsyncHybridCache, "_change", _fence_once)),
+        ((Writer, "_append", _acknowledge_and_wait_for_the_echo), (Writes, "_change", _fence_once)),
     ),
     # join_only_unfenced
     Mutation(
@@ -285,7 +285,7 @@ MUTATIONS = (
     # delete_before_append; tombstones hide it as long as they are remembered
     Mutation(
         "the announcement comes before the L2 delete",
-        ((AsyncHybridCache, "_change", _announce_then_delete),),
+        ((Writes, "_change", _announce_then_delete),),
         "tombstones are forgotten",
     ),
     # lease
@@ -300,7 +300,7 @@ MUTATIONS = (
     ),
     Mutation("a load fenced by a change of its own process may fill", ((Scopes, "may_keep", _keep_what_was_fenced),)),
     Mutation("tombstones are not placed", ((Tombstones, "place", lambda *_: None),)),
-    Mutation("L1 is not fenced again after the L2 delete", ((AsyncHybridCache, "_change", _fence_once),)),
+    Mutation("L1 is not fenced again after the L2 delete", ((Writes, "_change", _fence_once),)),
     Mutation("an L2 delete that failed is forgotten", ((SharedTier, "_or_later", _no_late_delete),)),
     Mutation("L2 is not deleted from", ((Deletes, "add", _deleted),)),
     Mutation("a gap resets nothing", ((Scopes, "reset", lambda *_: None),)),

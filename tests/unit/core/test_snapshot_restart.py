@@ -78,7 +78,7 @@ def _clear(cache: AsyncHybridCache) -> Awaitable[Any]:
 
 def _expire(cache: AsyncHybridCache) -> Awaitable[Any]:
     async def expire() -> None:
-        pending = cache._announce(KeysExpired("s", ("k",)))
+        pending = cache.writes._announce(KeysExpired("s", ("k",)))
         assert pending is not None
         await pending.wait(1.0)
 
