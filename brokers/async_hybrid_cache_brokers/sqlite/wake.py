@@ -1,7 +1,9 @@
 """How the processes on one file tell each other that something was appended.
 
 Every reader binds a datagram socket in a folder that all of them derive from the path; a writer sends a byte
-to every socket there after its commit. A lost wake-up costs a reader its next slow poll, nothing else.
+to every socket there after its commit. A lost wake-up costs a reader its next slow poll, nothing else. The last
+reader takes the folder away. Sockets of killed ones go when the next record is appended; where the folder is a
+temporary one, whose file may be gone, also when a reader of any other such file begins.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ __all__ = ["WakeReceiver", "WakeSender", "wake_folder"]
 
 _SUN_PATH = 107
 _NAME = len("/4194304-0123456789abcdef.sock")
+_ATTEMPTS = 10
 
 
 def wake_folder(path: str) -> str:
@@ -27,7 +30,34 @@ def wake_folder(path: str) -> str:
     if len(os.fsencode(beside)) + _NAME <= _SUN_PATH:
         return beside
     digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:16]
-    return os.path.join(tempfile.gettempdir(), f"ahc-wake-{os.getuid()}-{digest}")
+    return os.path.join(tempfile.gettempdir(), _temporary_prefix() + digest)
+
+
+def _temporary_prefix() -> str:
+    return f"ahc-wake-{os.getuid()}-"
+
+
+def _clear_temporary() -> None:
+    """Remove what readers that were killed left in the temporary folder, for whatever file."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe, os.scandir(tempfile.gettempdir()) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if entry.name.startswith(_temporary_prefix()) and _is_ours(entry):
+                    for name in os.listdir(entry):
+                        _remove_dead(probe, os.path.join(entry.path, name))
+                    os.rmdir(entry)
+
+
+def _is_ours(entry: os.DirEntry[str]) -> bool:
+    # everybody may write there: a link of somebody else's could lead anywhere
+    return entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.getuid()
+
+
+def _remove_dead(probe: socket.socket, address: str) -> None:
+    try:
+        probe.connect(address)
+    except ConnectionRefusedError:
+        os.unlink(address)
 
 
 class WakeSender:
@@ -85,14 +115,15 @@ class WakeReceiver:
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             bound.setblocking(False)
-            with suppress(FileExistsError):
-                os.mkdir(self._folder)
-            bound.bind(self._address)
+            self._bind(bound)
             self._loop.add_reader(bound, self._woken)
         except (OSError, NotImplementedError):
             bound.close()
         else:
             self._socket = bound
+            if os.path.basename(self._folder).startswith(_temporary_prefix()):
+                with suppress(OSError):
+                    _clear_temporary()
 
     async def wait(self, seen: int, timeout: float) -> None:
         """Return once `count` is not `seen`, or after `timeout` seconds."""
@@ -106,7 +137,7 @@ class WakeReceiver:
             self._waiters.discard(waiter)
 
     def close(self) -> None:
-        """Close the socket and remove its file; whoever waits returns."""
+        """Close the socket and remove its file, and the folder where it was the last; whoever waits returns."""
         if self._socket is not None:
             # in the child of a fork, the loop's selector and the file are still the parent's
             if self._process == os.getpid():
@@ -114,8 +145,18 @@ class WakeReceiver:
                     self._loop.remove_reader(self._socket)
                 with suppress(OSError):
                     os.unlink(self._address)
+                    os.rmdir(self._folder)
             self._socket.close()
         self._release()
+
+    def _bind(self, bound: socket.socket) -> None:
+        for _ in range(_ATTEMPTS):
+            with suppress(FileExistsError):
+                os.mkdir(self._folder)
+            # the last reader may take the folder away just now
+            with suppress(FileNotFoundError):
+                return bound.bind(self._address)
+        raise FileNotFoundError(self._folder)
 
     def _woken(self) -> None:
         assert self._socket is not None

@@ -172,8 +172,8 @@ def test_writers_killed_at_any_moment_lose_nothing_that_was_acknowledged(tmp_pat
     asyncio.run(main())
 
 
-def test_readers_that_were_killed_leave_no_socket_behind(tmp_path: Path) -> None:
-    path = str(tmp_path / "log.db")
+def test_readers_that_were_killed_leave_no_socket_behind(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = str(tmp_path_factory.mktemp("short") / "log.db")  # sockets beside the file, where none but us clears
     folder = Path(wake_folder(path))
     with running(WRITER, path, "a") as a, running(WRITER, path, "b") as b:
         line(a)
@@ -192,7 +192,7 @@ def test_readers_that_were_killed_leave_no_socket_behind(tmp_path: Path) -> None
         assert len(list(folder.iterdir())) == 1
         assert not any(socket.name.startswith((f"{a.pid}-", f"{b.pid}-")) for socket in folder.iterdir())
         runner.run(log.close())
-    assert list(folder.iterdir()) == []
+    assert not folder.exists()
 
 
 def test_another_process_is_woken_without_polling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
