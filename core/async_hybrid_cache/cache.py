@@ -89,8 +89,8 @@ class AsyncHybridCache:
         self._options = EffectiveOptions().override(options)
         self._scopes = Scopes(clock, self._attached)
         self._stream = InvalidationStream(invalidation_bus, self._scopes, clock, rng) if invalidation_bus else None
-        journal = self._stream.journal if self._stream else None
-        self._l2 = SharedTier(distributed_cache, clock, timeout, lease, journal) if distributed_cache else None
+        journal, unsaid = (self._stream.journal, self._stream.outbox.unsaid) if self._stream else (None, None)
+        self._l2 = SharedTier(distributed_cache, clock, timeout, lease, journal, unsaid) if distributed_cache else None
         self._staleness = Staleness(clock.monotonic, lambda: self._stream.caught_up_at if self._stream else math.inf)
         self._loader = Loader(self._scopes, self._l2, self._stamp, self._staleness, clock, rng)
         self._fleet = Fleet(self._stream)

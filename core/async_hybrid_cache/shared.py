@@ -22,6 +22,7 @@ from .errors import DistributedCacheError
 from .journal import Journal
 from .late import LateDeletes, Removal
 from .positions import ORIGIN, Position
+from .stream.unsaid import Unsaid
 
 __all__ = ["Found", "SharedTier", "typed"]
 
@@ -58,6 +59,7 @@ class SharedTier:
     """A `DistributedCache` behind a timeout and a circuit breaker.
 
     Every failure is counted and answered like a miss without a lease: the loader is asked, and L2 is not filled.
+    So is what `unsaid` tells of: a removal of it waits for the log, and what L2 holds cannot be compared with that.
     """
 
     def __init__(
@@ -67,12 +69,14 @@ class SharedTier:
         timeout: float,
         lease_seconds: float,
         journal: Journal | None = None,
+        unsaid: Unsaid | None = None,
     ) -> None:
         self.cache = cache
         self.breaker = Breaker("the distributed cache", clock)
         self.late = LateDeletes()
         self._doing = LateDeletes()
         self._journal = journal
+        self._unsaid = unsaid or Unsaid()
         self._notes: list[int] = []
         self._deletes = Deletes(self._delete)
         self.timeout = timeout
@@ -121,7 +125,7 @@ class SharedTier:
 
     async def get(self, scope: str, key: str, serializer: Serializer, oldest: Position, *, lease: bool) -> Found | Miss:
         """The value, or a miss, with a lease to fill it where one was to be had."""
-        if not self.usable or self._suspect(scope, key):
+        if not self.usable or self._suspect(scope, key) or self._unsaid.covers(scope, key):
             return Miss(None)
         seconds = self.lease_seconds if lease else 0.0
         try:

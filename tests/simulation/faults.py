@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from .instance import Instance
 from .plan import Step
@@ -20,11 +20,10 @@ class Faults:
     def __init__(
         self,
         servers: Servers,
-        instances: Sequence[Instance],
         begin: Callable[[Instance], None],
         note: Callable[[str], None],
     ) -> None:
-        self._servers, self._instances, self._begin, self._note = servers, instances, begin, note
+        self._servers, self._begin, self._note = servers, begin, note
         self.tasks: set[asyncio.Task[None]] = set()
 
     def do(self, step: Step, instance: Instance, twin: Instance) -> None:
@@ -115,10 +114,10 @@ class Faults:
         self._later(step.seconds / 2, self._servers.database.heal)
 
     def fail_over(self, step: Step, instance: Instance) -> None:
-        # what waits for the log is not a tombstone yet, so L2 is believed (docs/limits.md)
-        for waiting in self._instances:
-            self._servers.history.excused.update(waiting.waits() if waiting.alive else ())
-        self._servers.store.fail_over()
+        """Half of the time while what an instance removes waits for the log."""
+        if int(step.at * 1000) % 2:
+            self._link(step._replace(verb="cut", what="log"), instance)
+        self._later(step.seconds / 2, self._servers.store.fail_over)
 
     def trim(self, step: Step, instance: Instance) -> None:
         """Past an instance that is cut off meanwhile."""

@@ -22,6 +22,7 @@ from async_hybrid_cache.stream.marks import Marks, Verdict
 from async_hybrid_cache.stream.outbox import Outbox
 from async_hybrid_cache.stream.reader import Reader
 from async_hybrid_cache.stream.tail import Tail
+from async_hybrid_cache.stream.unsaid import Unsaid
 from async_hybrid_cache.stream.writer import Writer
 from async_hybrid_cache.subscription.feed import Feed
 from async_hybrid_cache.subscription.session import Session
@@ -302,6 +303,7 @@ MUTATIONS = (
     Mutation("tombstones are not placed", ((Tombstones, "place", lambda *_: None),)),
     Mutation("L1 is not fenced again after the L2 delete", ((Writes, "_change", _fence_once),)),
     Mutation("an L2 delete that failed is forgotten", ((SharedTier, "_or_later", _no_late_delete),)),
+    Mutation("what waits for the log is no tombstone", ((Unsaid, "covers", lambda *_: False),), "L2 fails"),
     Mutation("L2 is not deleted from", ((Deletes, "add", _deleted),)),
     Mutation("a gap resets nothing", ((Scopes, "reset", lambda *_: None),)),
     Mutation("the log is taken on trust", ((Tail, "lost", _trust_the_log),)),

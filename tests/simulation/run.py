@@ -39,7 +39,7 @@ class Run:
         self._forked: set[str] = set()
         self._starting: set[asyncio.Task[None]] = set()
         everybody = [*self._instances, *self._twins]
-        self._faults = Faults(servers, everybody, self._begin_soon, self.note)
+        self._faults = Faults(servers, self._begin_soon, self.note)
         self._oracle = Oracle(servers, everybody)
 
     def note(self, what: str) -> None:

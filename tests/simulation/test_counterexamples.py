@@ -158,6 +158,20 @@ async def test_a_load_below_the_floor_fills_nothing(stage: Stage, a: Actor, b: A
     assert a.held() is None
 
 
+@schedule
+async def test_what_waits_for_the_log_is_a_tombstone_against_l2(stage: Stage, a: Actor, b: Actor) -> None:
+    a.log.append_gate.close()
+    stage.version = 1
+    removal = a.remove()
+    await a.log.append_gate.reached.wait()
+    stage.store.fail_over()  # it had not heard of the delete
+    assert await a.load() == 1
+    a.log.append_gate.open()
+    await removal
+    await stage.quiet()
+    assert (await a.load(), await b.load()) == (1, 1)
+
+
 async def _until_late_deletes_are_done(stage: Stage, actor: Actor) -> None:
     deadline = stage.loop.time() + 5
     while actor.cache.stats().distributed.late_deletes:

@@ -19,6 +19,7 @@ from async_hybrid_cache_codecs.frames import SealedFrame, encode_event, seal
 
 from ..journal import Journal
 from ..positions import Position
+from .unsaid import Unsaid
 
 __all__ = ["Outbox", "Pending", "coarse"]
 
@@ -90,6 +91,7 @@ class Outbox:
         self._weight = 0
         self._sealed: tuple[SealedFrame, list[Pending]] | None = None
         self._recovered: deque[tuple[SealedFrame, list[Pending]]] = deque()
+        self.unsaid = Unsaid()
         self.coarsened = 0
 
     def __len__(self) -> int:
@@ -124,7 +126,9 @@ class Outbox:
 
     def recover(self, frames: Iterable[SealedFrame]) -> None:
         """Frames of earlier processes, whose fate is open: they go as they are, before everything else."""
-        self._recovered.extend((frame, []) for frame in frames)
+        for frame in frames:
+            self._recovered.append((frame, []))
+            self.unsaid.add(frame.events)
 
     def frame(self, epoch: int, origin: str, first: int, at: int) -> SealedFrame | None:
         """The frame to append now: the sealed one whose fate is open, else a new one of what waits."""
@@ -155,6 +159,7 @@ class Outbox:
         assert self._sealed is not None
         frame, pendings = self._sealed
         self._sealed = None
+        self.unsaid.remove(frame.events)
         if self._journal:
             self._journal.acknowledged(frame.id)
         for pending in pendings:
@@ -168,6 +173,7 @@ class Outbox:
                 if not item.pendings:
                     self._items.remove(item)
                     self._weight -= item.weight
+                    self.unsaid.remove((item.event,))
                     if self._journal:
                         self._journal.close(item.notes)
                 return True
@@ -178,6 +184,7 @@ class Outbox:
         self.away()
         self._items.clear()
         self._recovered.clear()
+        self.unsaid.clear()
         self._weight = 0
         self._sealed = None
 
@@ -215,6 +222,7 @@ class Outbox:
     def _append(self, item: _Item) -> None:
         self._items.append(item)
         self._weight += item.weight
+        self.unsaid.add((item.event,))
 
     def _coarsen(self) -> None:
         self.coarsened += 1
@@ -230,6 +238,8 @@ class Outbox:
                     gone, item.notes = item.notes, (self._journal.note(item.event),)
                     self._journal.close(gone)
         self._weight = sum(item.weight for item in self._items)
+        self.unsaid.clear()
+        self.unsaid.add(self.waiting())
 
 
 def _merged(items: list[_Item]) -> list[_Item]:
