@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from contextlib import closing
+from operator import eq
 from pathlib import Path
 from time import monotonic
 
@@ -94,7 +95,8 @@ def test_writers_go_on_through_the_promotion(pair: ValkeyPair, database: Databas
             for number, each in enumerate(fleet):
                 await each.browse(KEYS)
                 await each.write_on(str(number), KEYS[number :: len(fleet)], 0.01)
-            await asyncio.sleep(0.2)
+            before = database.read_all(KEYS)
+            await eventually(lambda: not any(map(eq, before, database.read_all(KEYS))))
             await asyncio.to_thread(pair.promote)
             promoted = monotonic()
 

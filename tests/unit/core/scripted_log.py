@@ -25,6 +25,7 @@ class ScriptedLog(MemoryLog):
         self.on_append: Callable[[bytes, str], None] | None = None
         self.attempts: list[tuple[str, bytes]] = []
         self.opened = 0
+        self.proofs = 0
 
     async def _fault(self) -> None:
         if self.frozen:
@@ -57,6 +58,7 @@ class ScriptedLog(MemoryLog):
 
     async def bounds(self) -> Bounds:
         await self._fault()
+        self.proofs += 1
         return await super().bounds()
 
     async def read(self, start: Position, limit: int, wait: float) -> Sequence[Record]:

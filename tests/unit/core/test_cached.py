@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from async_hybrid_cache import AsyncHybridCache, ConfigurationError
+from async_hybrid_cache.testing.waiting import eventually
 
 
 def test_the_wrapper_looks_like_the_function() -> None:
@@ -135,9 +136,9 @@ def test_a_refresh_overtakes_the_load_under_way() -> None:
 
     async def scenario() -> None:
         first = asyncio.create_task(load())
-        await asyncio.sleep(0.001)
+        await eventually(lambda: len(gates) == 1)
         second = asyncio.create_task(load.refresh_cached())
-        await asyncio.sleep(0.001)
+        await eventually(lambda: len(gates) == 2)
         gates[1].set_result(2)
         assert await second == 2
         gates[0].set_result(1)

@@ -274,7 +274,7 @@ def test_stop_waits_a_little_for_loads_and_then_ends_them() -> None:
 
         hanging = asyncio.create_task(cache.get_or_set("hang", hang))
         quick_one = asyncio.create_task(cache.get_or_set("short", short))
-        await asyncio.sleep(0.01)
+        await eventually(lambda: cache.stats().loads == 2)
         await cache.stop()
         assert await quick_one == 5
         with pytest.raises(CacheError, match="cancelled"):
@@ -290,7 +290,7 @@ def test_a_start_that_is_cancelled_leaves_nothing_running() -> None:
         log.frozen = True
         cache = AsyncHybridCache(invalidation_bus=InvalidationBus(lambda: log, StreamOptions(call_timeout_seconds=30)))
         task = asyncio.create_task(cache.start())
-        await asyncio.sleep(0.05)
+        await eventually(lambda: log.opened)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -55,7 +55,8 @@ def test_fault_01_a_listener_never_dies_silently() -> None:
     async def scenario() -> None:
         log = ScriptedLog("fault-1")
         async with on(log) as cache, on(ScriptedLog("fault-1")) as speaker:
-            await asyncio.sleep(0.2)  # idle for several proofs
+            proofs = log.proofs
+            await eventually(lambda: log.proofs >= proofs + 3)  # idle meanwhile
             await hears(cache, speaker)
             for fault in ("away", "frozen"):
                 setattr(log, fault, True)

@@ -41,13 +41,14 @@ def test_a_trimmed_log_is_a_counted_reset() -> None:
 
 def test_a_log_trimmed_exactly_up_to_the_reader_is_intact() -> None:
     async def scenario() -> None:
-        log = ScriptedLog("trimmed-exactly")
-        async with Instance(log) as one, Instance(ScriptedLog("trimmed-exactly")) as two:
+        log, read = ScriptedLog("trimmed-exactly"), ScriptedLog("trimmed-exactly")
+        async with Instance(log) as one, Instance(read) as two:
             for number in range(20):
                 await one.publish(removed(number))
             await two.caught_up()
             log.trim(keep=1)
-            await asyncio.sleep(0.15)
+            proofs = read.proofs
+            await eventually(lambda: read.proofs >= proofs + 3)
             await one.publish(removed("after"))
             await eventually(lambda: removed("after") in two.changes())
             assert one.resets == two.resets == []

@@ -93,9 +93,14 @@ async def test_a_silent_owner_is_replaced_and_fenced(scene: Scene) -> None:
     one, two = Heard(), Heard()
     away = Failing(scene.checkpoints)
     async with scene.subscription(one, checkpoints=away) as first, scene.subscription(two) as second:
+        started = await scene.checkpoints.load("subscription/s")
+
+        async def saved() -> bool:
+            return await scene.checkpoints.load("subscription/s") != started
+
         await scene.append("o", 1, removed(1))
         await one.hears(removed(1))
-        await asyncio.sleep(0.1)
+        await eventually(saved)
         away.failing = True  # as for one that is cut off from the store: it can neither beat nor save
         await eventually(lambda: second.stats().owner)
         await scene.append("o", 2, removed(2))
