@@ -5,6 +5,8 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python)
 TESTS := tests
+# a part is done before they have started
+WORKERS := $(if $(filter-out tests,$(TESTS)),,--numprocesses=logical --maxprocesses=4 --dist=worksteal)
 SEEDS ?= 200
 SERVERS ?= local
 
@@ -18,7 +20,7 @@ demo: $(READY)  ## three processes, one killed, every read judged; BROKER=sqlite
 	@$(PY) -m examples.demo $(if $(BROKER),--broker $(BROKER))
 
 test: $(READY)  ## the whole suite on real servers that it starts; TESTS="tests/unit -k lru" for a part, SERVERS=docker for containers
-	@SERVERS=$(SERVERS) $(PY) -m pytest $(TESTS)
+	@SERVERS=$(SERVERS) $(PY) -m pytest $(WORKERS) $(TESTS)
 
 lint: $(READY)  ## ruff, mypy --strict, pyright and the contracts on imports
 	@$(VENV)/bin/ruff check .

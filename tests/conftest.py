@@ -1,4 +1,7 @@
-"""Servers for the whole suite. One that cannot be started fails its tests; none is ever skipped."""
+"""Servers for the whole suite, and what is told at its end.
+
+A server that cannot be started fails its tests; none is ever skipped.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,20 @@ import pytest
 # base classes and helpers hold asserts too
 pytest.register_assert_rewrite("async_hybrid_cache.testing")
 
+from tests.contract.report import ContractReport  # noqa: E402
+from tests.faults.figures import FiguresReport  # noqa: E402
 from tests.servers.external import ExternalServer  # noqa: E402
 from tests.servers.kinds import server_kind  # noqa: E402
 from tests.servers.server import LocalServer, Server  # noqa: E402
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--contract-table", metavar="PATH", help="write the contract's table there, as Markdown")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(ContractReport())
+    config.pluginmanager.register(FiguresReport())
 
 
 def _own(kind: str, folder: Path) -> Iterator[LocalServer]:

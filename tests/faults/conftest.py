@@ -1,11 +1,10 @@
-"""Places for logs, a database, and the figures of the run."""
+"""Places for logs, a database, and the figures of a test."""
 
 from __future__ import annotations
 
-import statistics
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,18 +13,19 @@ import pytest
 pytest.register_assert_rewrite("tests.faults.fleet", "tests.faults.places", "tests.faults.process")
 
 from tests.faults.database import Database  # noqa: E402
+from tests.faults.figures import FIGURES  # noqa: E402
 from tests.faults.places import KafkaPlace, NatsPlace, Place, RedisPlace, Served, SqlitePlace  # noqa: E402
 from tests.servers.kafka import KafkaServer  # noqa: E402
 from tests.servers.server import LocalServer  # noqa: E402
 from tests.servers.valkey import ValkeyServer  # noqa: E402
 
-_figures: defaultdict[str, list[float]] = defaultdict(list)
-
 
 @pytest.fixture
-def figures() -> defaultdict[str, list[float]]:
+def figures(record_property: Callable[[str, object], None]) -> Iterator[dict[str, list[float]]]:
     """Seconds measured, by what they are; shown at the end of the run."""
-    return _figures
+    measured: defaultdict[str, list[float]] = defaultdict(list)
+    yield measured
+    record_property(FIGURES, {name: values for name, values in measured.items() if values})
 
 
 @pytest.fixture
@@ -89,11 +89,3 @@ def sqlite_place(tmp_path: Path) -> SqlitePlace:
 def redis_place(own_valkey: ValkeyServer) -> RedisPlace:
     """On a server of its own."""
     return RedisPlace(own_valkey.url, "test")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _figures:
-        terminalreporter.section("seconds until fresh everywhere")
-    for name, values in sorted((name, values) for name, values in _figures.items() if values):
-        p50, worst = statistics.median(values), max(values)
-        terminalreporter.write_line(f"{name:60} n={len(values):3}  p50 {p50:6.3f}  max {worst:6.3f}")

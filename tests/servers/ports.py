@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import socket
 
@@ -10,8 +11,12 @@ __all__ = ["LOOPBACK", "free_port", "free_ports"]
 
 LOOPBACK = "127.0.0.1"
 # below Linux's ephemeral range: a client that retries against a closed ephemeral port can connect to itself
-_RANGE = range(20_000, 32_000)
-# a port that was given away may be free only because its server is killed just now
+_ALL = range(20_000, 32_000)
+# each worker of pytest-xdist has its share, since a port may be free only because its server is killed just now
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
+_RANGE = _ALL[_WORKER * len(_ALL) // _WORKERS : (_WORKER + 1) * len(_ALL) // _WORKERS]
+# for the same reason none is given away twice
 _given: set[int] = set()
 
 

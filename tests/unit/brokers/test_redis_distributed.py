@@ -232,8 +232,8 @@ def test_a_foreign_value_under_our_key_is_a_miss_that_can_be_filled(valkey: Serv
             assert await l2.fill("s", key, b"v", stamp=P, ttl=60, token=token)
 
 
-def test_the_gets_of_one_turn_share_a_round_trip(valkey: Server) -> None:
-    @run(valkey)
+def test_the_gets_of_one_turn_share_a_round_trip(own_valkey: Server) -> None:
+    @run(own_valkey)  # whose calls are counted
     async def _(l2: RedisDistributedCache, client: Redis, prefix: str) -> None:
         await asyncio.gather(*(get(l2, "s", "warm") for _ in range(2)))
         scripts = await script_calls(client)
@@ -258,8 +258,8 @@ async def script_calls(client: Redis) -> int:
     return sum(int(stats[name]["calls"]) for name in ("cmdstat_evalsha", "cmdstat_eval") if name in stats)
 
 
-def test_hundreds_of_concurrent_calls_share_a_few_connections(valkey: Server) -> None:
-    @run(valkey)
+def test_hundreds_of_concurrent_calls_share_a_few_connections(own_valkey: Server) -> None:
+    @run(own_valkey)  # whose connections are counted
     async def _(l2: RedisDistributedCache, client: Redis, prefix: str) -> None:
         before = (await client.info("stats"))["total_connections_received"]
         await asyncio.gather(

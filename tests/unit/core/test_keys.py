@@ -83,7 +83,6 @@ def test_what_differs_has_another_key() -> None:
         (Query("a", ["b"]), Query("a", ["b"])),
         (float("nan"), float("nan")),
     ],
-    ids=repr,
 )
 def test_what_is_the_same_has_the_same_key(one: Any, other: Any) -> None:
     assert anything.cache_key(one) == anything.cache_key(other)
