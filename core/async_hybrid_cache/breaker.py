@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from .clock import Clock
 
@@ -18,7 +19,7 @@ class Breaker:
     background task, so that no caller pays for it either.
     """
 
-    __slots__ = ("_clock", "_name", "last_error", "open_since", "opened")
+    __slots__ = ("_clock", "_name", "last_error", "listeners", "open_since", "opened")
 
     def __init__(self, name: str, clock: Clock) -> None:
         self._name = name
@@ -26,6 +27,8 @@ class Breaker:
         self.open_since: float | None = None
         self.opened = 0
         self.last_error: BaseException | None = None
+        self.listeners: set[Callable[[], object]] = set()
+        """Called when it opens."""
 
     @property
     def is_open(self) -> bool:
@@ -44,6 +47,8 @@ class Breaker:
             self.open_since = self._clock.monotonic()
             self.opened += 1
             logger.warning("%s does not answer (%s); reads go past it until it does", self._name, error)
+            for listener in list(self.listeners):
+                listener()
 
     def close(self) -> None:
         """A call succeeded."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from async_hybrid_cache_codecs import Serializer
 
 from .positions import Position
 
-__all__ = ["DistributedCache", "Hit", "Miss"]
+__all__ = ["DistributedCache", "Hit", "Miss", "Watchable"]
 
 
 class Hit(NamedTuple):
@@ -21,9 +23,12 @@ class Hit(NamedTuple):
 
 
 class Miss(NamedTuple):
-    """Nothing usable in L2. `token` is the lease that a fill needs; `None` where somebody else holds it."""
+    """Nothing usable in L2. `token` is the lease that a fill needs; `None` where somebody else holds it, or none was
+    asked for. `held_seconds`: for how much longer at most somebody else does; 0 where nobody, or it is not known.
+    """
 
     token: str | None
+    held_seconds: float = 0.0
 
 
 @runtime_checkable
@@ -56,7 +61,8 @@ class DistributedCache(Protocol):
         """The entry, or a lease to fill it.
 
         An entry stamped before `oldest` is deleted and counts as a miss. A lease ends by itself after
-        `lease_seconds`; while one is live, others that miss get no token. 0 takes no lease: a miss has no token.
+        `lease_seconds`; while one is live, others that miss get no token, and `held_seconds` instead. 0
+        takes no lease: a miss has no token.
         """
         ...
 
@@ -78,4 +84,20 @@ class DistributedCache(Protocol):
 
     async def clear(self, scope: str | None) -> None:
         """Delete every entry and void every lease of one scope, or of all (`None`), and nothing else's."""
+        ...
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """What a `DistributedCache` may be besides: able to tell that a lease has ended, so that nobody has to ask for it.
+
+    Where it is not, every process that misses a key loads it, whoever holds the lease.
+    """
+
+    def watch(self, scope: str, key: str) -> AbstractAsyncContextManager[asyncio.Event]:
+        """Within the context, an event that is set once the entry or its lease may have changed since it was entered.
+
+        Losing the connection sets it too. A lease that ends by itself need not, nor need what a server that fails does:
+        who waits does so for a bounded time, and then asks. Entering may raise `DistributedCacheError`.
+        """
         ...

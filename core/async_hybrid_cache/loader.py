@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from async_hybrid_cache_codecs import Serializer
@@ -15,8 +15,9 @@ from .cancellation import was_cancelled
 from .clock import NEVER, Clock
 from .copies import Copier, copier
 from .distributed import Miss
+from .elsewhere import Elsewhere
 from .errors import LoaderTimeout, StaleError
-from .loads import Load
+from .loads import Load, reader, same, start
 from .options import EffectiveOptions
 from .positions import ORIGIN, Position
 from .scopes import Scope, Scopes
@@ -66,6 +67,7 @@ class Loader:
     ) -> None:
         self._scopes = scopes
         self._l2 = l2
+        self.elsewhere = Elsewhere(l2, scopes, staleness, clock) if l2 else None
         self._stamp = stamp
         self._staleness = staleness
         self._now = clock.monotonic
@@ -102,6 +104,10 @@ class Loader:
             stale = self._stale(scope, key, loading.options)
             if stale is not MISSING:
                 return stale
+        if self.elsewhere is not None and load.elsewhere is not None:
+            entry = self.elsewhere.stand_in(scope, key, loading.options)
+            if entry is not None:
+                return entry.read()
         return load.result() if load.done else await load.wait()
 
     async def refresh(self, scope: Scope, key: str, loading: Loading) -> Any:
@@ -118,6 +124,7 @@ class Loader:
         if load is None or max(load.stamp, load.no_older_than) < position:
             self._scopes.fenced += scope.fence(key)
             load = self._begin(scope, key, loading, running)
+        load.no_older_than = max(load.no_older_than, position)
         return load.result() if load.done else await load.wait()
 
     async def stop(self, timeout: float) -> None:
@@ -136,7 +143,7 @@ class Loader:
         load = running[key] = Load(self._stamp(), self._now())
         load.no_older_than = loading.no_older_than
         load.fenced = self._scopes.changes.cover(scope.name, key)
-        task = _start(self._run(scope, key, load, loading, running))
+        task = start(self._run(scope, key, load, loading, running))
         if not task.done():
             load.task = task
             self._tasks.add(task)
@@ -149,16 +156,18 @@ class Loader:
     async def _run(self, scope: Scope, key: str, load: Load, loading: Loading, running: dict[str, Load]) -> None:
         token: str | None = None
         try:
-            changing = self._scopes.changes.cover(scope.name, key)
-            if self._l2 is not None and self._l2.enabled and not changing:
+            if self._l2 is not None and self._l2.enabled:
                 found = await self._ask_l2(self._l2, scope, key, load, loading)
+                if self.elsewhere is not None and loading.factory is not None and self.elsewhere.holds(found):
+                    ask = partial(self._ask_l2, self._l2, scope, key, load, loading)
+                    found = await self.elsewhere.wait(scope, key, load, loading.options, ask)
                 if isinstance(found, Found):
                     self._settle(scope, key, load, found.value, loading, running, found)
                     return
                 token = found.token
             if loading.factory is None:
                 refusal = self._refusal(scope, key, loading.options, None)
-                load.succeed(MISSING, _same) if refusal is None else load.fail(refusal)
+                load.succeed(MISSING, same) if refusal is None else load.fail(refusal)
                 return
             self.loads += 1
             load.begun = True
@@ -196,6 +205,8 @@ class Loader:
             del running[key]
 
     async def _ask_l2(self, l2: SharedTier, scope: Scope, key: str, load: Load, loading: Loading) -> Found | Miss:
+        if self._scopes.changes.cover(scope.name, key):
+            return Miss(None)
         if loading.past_l2:
             return Miss(await l2.lease(scope.name, key))
         if loading.options.on_stale != "serve" and not self._staleness.within(loading.options):
@@ -204,8 +215,9 @@ class Loader:
         tombstones = self._scopes.tombstones
         epoch = Position(load.stamp.epoch, 0)
         oldest = max(tombstones.newest(scope.name, key), epoch)
-        lease = loading.factory is not None and not load.fenced
-        found = await l2.get(scope.name, key, loading.serializer(), oldest, lease=lease)
+        wanted = loading.factory is not None and not load.fenced
+        seconds = l2.lease_seconds_for(loading.options.hard_timeout_seconds) if wanted else 0.0
+        found = await l2.get(scope.name, key, loading.serializer(), oldest, lease_seconds=seconds)
         if isinstance(found, Miss):
             return found
         if found.stamp < loading.no_older_than:
@@ -241,7 +253,7 @@ class Loader:
         if stale is MISSING:
             load.refuse(self._refusal(scope, key, loading.options, error))
         else:
-            load.give(stale, _reader(stale, loading.options))
+            load.give(stale, reader(stale, loading.options))
 
     def _failed(self, scope: Scope, key: str, load: Load, loading: Loading, error: Exception) -> None:
         if isinstance(error, StopIteration):
@@ -261,7 +273,7 @@ class Loader:
             load.fail(self._refusal(scope, key, loading.options, error))
         else:
             logger.debug("a stale value stands in for %r in scope %r: %s", key, scope.name, error)
-            load.succeed(stale, _reader(stale, loading.options))
+            load.succeed(stale, reader(stale, loading.options))
 
     def _stale(self, scope: Scope, key: str, options: EffectiveOptions) -> Any:
         """The stale value of `key`, fresh for the throttle from now on; MISSING where there is none to be had."""
@@ -309,7 +321,7 @@ class Loader:
             self.fills_fenced += 1
         if running.get(key) is load:
             del running[key]
-        load.succeed(value, _reader(value, loading.options))
+        load.succeed(value, reader(value, loading.options))
 
     def keep(
         self,
@@ -370,25 +382,9 @@ class Loader:
             await self._l2.release(scope.name, key, token)
 
 
-def _start(run: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """A task for a load; where Python can, its first step is done at once, and often there is no second."""
-    if sys.version_info >= (3, 12):
-        return asyncio.Task(run, loop=asyncio.get_running_loop(), eager_start=True)
-    return asyncio.create_task(run)
-
-
 def _is_outage(error: Exception, options: EffectiveOptions) -> bool:
     try:
         return options.fail_safe_on(error)
     except Exception:
         logger.exception("fail_safe_on raised; the error that it was to judge is taken for an outage")
         return True
-
-
-def _reader(value: Any, options: EffectiveOptions) -> Copier:
-    """What makes the next waiter's value of the last one's."""
-    return (copier(value) or _same) if options.copy_on_hit else _same
-
-
-def _same(value: Any) -> Any:
-    return value

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from .clock import NEVER
+from .copies import Copier, copier
+from .options import EffectiveOptions
 from .positions import ORIGIN, Position
 
-__all__ = ["Load"]
+__all__ = ["Load", "reader", "same", "start"]
 
 
 class Load:
@@ -22,8 +25,8 @@ class Load:
     """
 
     __slots__ = (
-        "_error", "_value", "began_at", "begun", "done", "fenced", "no_older_than", "overdue", "stamp", "task", "timer",
-        "waiters",
+        "_error", "_value", "began_at", "begun", "done", "elsewhere", "fenced", "no_older_than", "overdue", "stamp",
+        "task", "timer", "waiters",
     )  # fmt: skip
 
     def __init__(self, stamp: Position, began_at: float = NEVER) -> None:
@@ -34,11 +37,19 @@ class Load:
         self.done = False
         self.fenced = False
         self.overdue = False
+        self.elsewhere: asyncio.Event | None = None
+        """While another process loads this key: what tells that it may have ended."""
         self.task: asyncio.Task[Any] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.waiters: list[asyncio.Future[Any]] = []
         self._value: Any = None
         self._error: BaseException | None = None
+
+    def fence(self) -> None:
+        """An invalidation overtook it."""
+        self.fenced = True
+        if self.elsewhere is not None:
+            self.elsewhere.set()
 
     def result(self) -> Any:
         """What a load that is done brought; raises the loader's error."""
@@ -73,7 +84,7 @@ class Load:
                     value = read(value)
                 except Exception:
                     # what cannot be copied is shared, as the loader has already said
-                    read = _same
+                    read = same
 
     def refuse(self, error: BaseException) -> None:
         """Let go those who wait now, with this error."""
@@ -83,5 +94,18 @@ class Load:
                 waiter.set_exception(error)
 
 
-def _same(value: Any) -> Any:
+def start(run: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """A task for a load; where Python can, its first step is done at once, and often there is no second."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(run, loop=asyncio.get_running_loop(), eager_start=True)
+    return asyncio.create_task(run)
+
+
+def reader(value: Any, options: EffectiveOptions) -> Copier:
+    """What makes the next waiter's value of the last one's."""
+    return (copier(value) or same) if options.copy_on_hit else same
+
+
+def same(value: Any) -> Any:
+    """The value itself."""
     return value

@@ -35,7 +35,7 @@ def report_stats(
         loads=loader.loads,
         load_errors=loader.errors,
         load_timeouts=loader.timeouts,
-        stale_served=loader.stale_served,
+        stale_served=loader.stale_served + (loader.elsewhere.stale_served if loader.elsewhere else 0),
         past_bound=staleness.past_bound,
         fenced=scopes.fenced,
         fills_fenced=loader.fills_fenced,
@@ -53,13 +53,14 @@ def report_stats(
 def _distributed(l2: SharedTier | None) -> DistributedStats:
     if l2 is None:
         return DistributedStats(
-            state="off", hits=0, misses=0, stale=0, fills=0, fills_refused=0, errors=0, undecodable=0,
+            state="off", hits=0, misses=0, waits=0, stale=0, fills=0, fills_refused=0, errors=0, undecodable=0,
             unencodable=0, late_deletes=0, breaker_opened=0, down_seconds=None,
         )  # fmt: skip
     return DistributedStats(
         state="off" if not l2.enabled else "down" if l2.breaker.is_open else "up",
         hits=l2.hits,
         misses=l2.misses,
+        waits=l2.waits,
         stale=l2.stale,
         fills=l2.fills,
         fills_refused=l2.refused,

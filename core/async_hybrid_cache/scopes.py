@@ -109,7 +109,7 @@ class Scope:
         for running in (self.loads, self.probes, self.sets) if before is None else (self.loads, self.probes):
             load = running.get(key)
             if load is not None and (before is None or load.stamp < before):
-                load.fenced = True
+                load.fence()
                 del running[key]
                 fenced += 1
         return fenced

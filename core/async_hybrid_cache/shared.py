@@ -87,6 +87,7 @@ class SharedTier:
         """Whether entries may be read and filled: only while the log is followed can their stamps be judged."""
         self.hits = 0
         self.misses = 0
+        self.waits = 0
         self.stale = 0
         self.fills = 0
         self.refused = 0
@@ -104,6 +105,10 @@ class SharedTier:
     def usable(self) -> bool:
         """Whether a read or a fill is worth trying now."""
         return self.enabled and not self.breaker.is_open
+
+    def lease_seconds_for(self, hard_timeout: float | None) -> float:
+        """For how long a load needs its lease: no longer than it may run, which is twice its timeout."""
+        return self.lease_seconds if hard_timeout is None else min(self.lease_seconds, 2 * hard_timeout + self.timeout)
 
     async def open(self) -> None:
         """Make ready for the running loop; a server that is away opens the breaker instead of raising."""
@@ -123,13 +128,14 @@ class SharedTier:
         except Exception as error:
             logger.warning("the distributed cache did not close in good order: %s", error)
 
-    async def get(self, scope: str, key: str, serializer: Serializer, oldest: Position, *, lease: bool) -> Found | Miss:
+    async def get(
+        self, scope: str, key: str, serializer: Serializer, oldest: Position, *, lease_seconds: float
+    ) -> Found | Miss:
         """The value, or a miss, with a lease to fill it where one was to be had."""
         if not self.usable or self._suspect(scope, key) or self._unsaid.covers(scope, key):
             return Miss(None)
-        seconds = self.lease_seconds if lease else 0.0
         try:
-            found = await self._call(self.cache.get(scope, key, oldest=oldest, lease_seconds=seconds))
+            found = await self._call(self.cache.get(scope, key, oldest=oldest, lease_seconds=lease_seconds))
         except DistributedCacheError:
             return Miss(None)
         if isinstance(found, Miss):

@@ -37,6 +37,7 @@ class DistributedStats(msgspec.Struct, frozen=True, kw_only=True):
       none, or the cache is not following the log yet).
     - `hits`: entries found and decoded.
     - `misses`: asked in vain.
+    - `waits`: loads that waited for another process to load the same key.
     - `stale`: entries found but refused, as older than an invalidation or of another epoch.
     - `fills`: values stored.
     - `fills_refused`: values not stored, since their lease was voided by a removal meanwhile.
@@ -51,6 +52,7 @@ class DistributedStats(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["off", "up", "down"]
     hits: int
     misses: int
+    waits: int
     stale: int
     fills: int
     fills_refused: int

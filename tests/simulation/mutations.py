@@ -130,7 +130,8 @@ async def hear_late(self: SimulatedLog, start: Position, limit: int, wait: float
 
 
 async def _take_any_hit(self: Loader, l2: SharedTier, scope: Scope, key: str, load: Load, loading: Loading) -> Any:
-    return await l2.get(scope.name, key, loading.serializer(), ORIGIN, lease=loading.factory is not None)
+    seconds = 0.0 if loading.factory is None else l2.lease_seconds
+    return await l2.get(scope.name, key, loading.serializer(), ORIGIN, lease_seconds=seconds)
 
 
 async def _announce_then_delete(self: Writes, event: Any, fence: Any, in_l2: Any) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from async_hybrid_cache import DistributedCacheError, PickleSerializer, Serializer
@@ -11,7 +12,7 @@ from async_hybrid_cache.clock import Clock, SystemClock
 from async_hybrid_cache.distributed import Hit, Miss
 from async_hybrid_cache.positions import Position
 
-__all__ = ["SharedMemory", "Store"]
+__all__ = ["SharedMemory", "Store", "WatchedMemory"]
 
 
 class _Entry(NamedTuple):
@@ -26,8 +27,18 @@ class Store:
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or SystemClock()
         self.entries: dict[tuple[str, str], _Entry] = {}
-        self.leases: dict[tuple[str, str], str] = {}
+        self.leases: dict[tuple[str, str], tuple[str, float]] = {}
+        self.watched: dict[tuple[str, str], set[asyncio.Event]] = {}
         self.drawn = 0
+
+    def held(self, name: tuple[str, str]) -> float:
+        """For how many seconds the key is leased."""
+        return max(0.0, self.leases.get(name, ("", 0.0))[1] - self.clock.monotonic())
+
+    def changed(self, name: tuple[str, str]) -> None:
+        """Wake who watches."""
+        for event in self.watched.get(name, ()):
+            event.set()
 
 
 class SharedMemory:
@@ -68,41 +79,64 @@ class SharedMemory:
         if entry is not None and entry.until > now and entry.stamp >= oldest:
             return Hit(entry.data, entry.stamp, entry.until - now)
         self.store.entries.pop(name, None)
-        if not lease_seconds or name in self.store.leases:
-            return Miss(None)
-        return Miss(self._draw(name))
+        held = self.store.held(name)
+        if not lease_seconds or held:
+            return Miss(None, held)
+        return Miss(self._draw(name, lease_seconds))
 
-    def _draw(self, name: tuple[str, str]) -> str:
+    def _draw(self, name: tuple[str, str], seconds: float) -> str:
         self.store.drawn += 1
-        self.store.leases[name] = token = str(self.store.drawn)
+        token = str(self.store.drawn)
+        self.store.leases[name] = token, self.store.clock.monotonic() + seconds
         return token
 
     async def lease(self, scope: str, key: str, *, lease_seconds: float) -> str:
         await self._called("lease")
         self.store.entries.pop((scope, key), None)
-        return self._draw((scope, key))
+        token = self._draw((scope, key), lease_seconds)
+        self.store.changed((scope, key))
+        return token
 
     async def fill(self, scope: str, key: str, data: bytes, *, stamp: Position, ttl: float, token: str) -> bool:
         await self._called("fill")
-        if self.store.leases.get((scope, key)) != token:
+        if self.store.leases.get((scope, key), ("",))[0] != token or not self.store.held((scope, key)):
             return False
         del self.store.leases[scope, key]
+        self.store.changed((scope, key))
         self.store.entries[scope, key] = _Entry(data, stamp, self.store.clock.monotonic() + ttl)
         return True
 
     async def release(self, scope: str, key: str, *, token: str) -> None:
         await self._called("release")
-        if self.store.leases.get((scope, key)) == token:
+        if self.store.leases.get((scope, key), ("",))[0] == token:
             del self.store.leases[scope, key]
+            self.store.changed((scope, key))
 
     async def delete(self, scope: str, keys: Sequence[str]) -> None:
         await self._called("delete")
         for key in keys:
             self.store.entries.pop((scope, key), None)
             self.store.leases.pop((scope, key), None)
+            self.store.changed((scope, key))
 
     async def clear(self, scope: str | None) -> None:
         await self._called("clear")
         for held in (self.store.entries, self.store.leases):
             for name in [name for name in held if scope is None or name[0] == scope]:
                 del held[name]  # type: ignore[attr-defined]
+                self.store.changed(name)
+
+
+class WatchedMemory(SharedMemory):
+    """One that can be watched as well."""
+
+    @asynccontextmanager
+    async def watch(self, scope: str, key: str) -> AsyncIterator[asyncio.Event]:
+        await self._called("watch")
+        event = asyncio.Event()
+        events = self.store.watched.setdefault((scope, key), set())
+        events.add(event)
+        try:
+            yield event
+        finally:
+            events.discard(event)
