@@ -17,6 +17,7 @@ pytest.register_assert_rewrite("async_hybrid_cache.testing")
 
 from tests.contract.report import ContractReport  # noqa: E402
 from tests.faults.figures import FiguresReport  # noqa: E402
+from tests.guarantees.report import GuaranteesReport  # noqa: E402
 from tests.servers.external import ExternalServer  # noqa: E402
 from tests.servers.kinds import server_kind  # noqa: E402
 from tests.servers.server import LocalServer, Server  # noqa: E402
@@ -24,11 +25,13 @@ from tests.servers.server import LocalServer, Server  # noqa: E402
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--contract-table", metavar="PATH", help="write the contract's table there, as Markdown")
+    parser.addoption("--guarantees", action="store_true", help="write the tables in docs/guarantees.md from this run")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(ContractReport())
     config.pluginmanager.register(FiguresReport())
+    config.pluginmanager.register(GuaranteesReport())
 
 
 def _own(kind: str, folder: Path) -> Iterator[LocalServer]:

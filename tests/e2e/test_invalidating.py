@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from async_hybrid_cache import AsyncHybridCache
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 
 READERS = 2
@@ -57,6 +58,7 @@ class Reader:
         return self.loads == before
 
 
+@promise(6, fault="process killed before it removes")
 def test_a_writer_killed_after_its_commit_leaves_nobody_stale(url: str, namespace: str, tmp_path: Path) -> None:
     database = tmp_path / "database"
     database.write_text("old")

@@ -11,6 +11,7 @@ import pytest
 
 from async_hybrid_cache.cache import AsyncHybridCache
 from async_hybrid_cache.positions import Position
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from tests.e2e.subscriber import Settings
 from tests.e2e.subscribers import Subscriber, heard, kept, publisher
@@ -49,6 +50,7 @@ async def has_heard(settings: Settings, keys: list[str], timeout: float = 10.0) 
     assert heard(settings.heard) == keys
 
 
+@promise(7, fault="process killed")
 def test_a_killed_instance_hears_exactly_what_it_missed(settings: Settings, tmp_path: Path) -> None:
     async def main() -> None:
         async with publisher(settings) as cache:
@@ -83,6 +85,7 @@ def fleet(settings: Settings) -> tuple[Settings, Settings]:
     return settings, other
 
 
+@promise(7, fault="process killed")
 def test_another_takes_over_when_the_owner_is_killed(settings: Settings) -> None:
     async def main() -> None:
         one, two = fleet(settings)
@@ -102,6 +105,7 @@ def test_another_takes_over_when_the_owner_is_killed(settings: Settings) -> None
     asyncio.run(main())
 
 
+@promise(7, fault="process frozen")
 def test_a_frozen_owner_is_replaced_and_fenced_when_it_wakes(settings: Settings) -> None:
     async def main() -> None:
         one, two = fleet(settings)

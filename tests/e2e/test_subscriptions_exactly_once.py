@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from tests.e2e.subscriber import Settings
 from tests.e2e.subscribers import Subscriber, publisher
@@ -76,6 +77,7 @@ async def killed_again_and_again(settings: Settings, effects: Effects) -> None:
     assert in_the_middle > KILLS / 4
 
 
+@promise(7, fault="process killed")
 @pytest.mark.parametrize("log", ["sqlite", "valkey", "nats", "kafka"])
 def test_each_event_has_its_effect_once_in_sqlite(tmp_path: Path, log: str, request: pytest.FixtureRequest) -> None:
     namespace = f"test-{uuid.uuid4().hex[:12]}"

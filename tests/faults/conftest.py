@@ -12,9 +12,10 @@ import pytest
 
 pytest.register_assert_rewrite("tests.faults.fleet", "tests.faults.places", "tests.faults.process")
 
+from benchmarks.outage.breakable import LockedFile  # noqa: E402
 from tests.faults.database import Database  # noqa: E402
 from tests.faults.figures import FIGURES  # noqa: E402
-from tests.faults.places import KafkaPlace, NatsPlace, Place, RedisPlace, Served, SqlitePlace  # noqa: E402
+from tests.faults.places import KafkaPlace, Mortal, NatsPlace, Place, RedisPlace, Served, SqlitePlace  # noqa: E402
 from tests.servers.kafka import KafkaServer  # noqa: E402
 from tests.servers.server import LocalServer  # noqa: E402
 from tests.servers.valkey import ValkeyServer  # noqa: E402
@@ -72,11 +73,25 @@ def mortal_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServ
 @pytest.fixture(params=list(_ON_SERVERS))
 def served(request: pytest.FixtureRequest) -> Served:
     """A server of each kind that is this test's alone, to be killed, frozen and restarted."""
+    return _served(request)
+
+
+def _served(request: pytest.FixtureRequest) -> Served:
     name: str = request.param
     server: LocalServer = request.getfixturevalue("mortal_kafka" if name == "kafka" else f"own_{_FIXTURES[name]}")
     if not server.answers():  # the test before failed and left it dead or frozen
         server.restart()
     return Served(name, server, _ON_SERVERS[name](server.url, _unique()))
+
+
+@pytest.fixture(params=["sqlite", *_ON_SERVERS])
+def mortal(request: pytest.FixtureRequest, tmp_path: Path) -> Mortal:
+    """A broker of each kind that this test may take away."""
+    if request.param == "sqlite":
+        file = SqlitePlace(tmp_path / "cache.db")
+        return Mortal("sqlite", file, LockedFile(file.path))
+    on_server = _served(request)
+    return Mortal(on_server.name, on_server.place, on_server.server)
 
 
 @pytest.fixture

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections.abc import Sequence
 from functools import partial
 from time import monotonic
 
 import msgspec
 
-from async_hybrid_cache import AsyncHybridCache
+from async_hybrid_cache import AsyncHybridCache, CacheOptions
 from async_hybrid_cache.bus import StreamOptions
 from async_hybrid_cache.filecheckpoint import FileCheckpointStore
-from async_hybrid_cache.registry import find_broker
 from async_hybrid_cache.stats import CacheStats
 
 from .database import Database
@@ -151,13 +151,15 @@ class Member:
         return version
 
 
-def new_cache(url: str, namespace: str, instance_id: str | None = None, folder: str | None = None) -> AsyncHybridCache:
-    """A cache at shipped defaults; with `instance_id`, one that keeps its checkpoints in `folder`."""
+def new_cache(
+    url: str, namespace: str, instance_id: str | None = None, folder: str | None = None, bound: float | None = None
+) -> AsyncHybridCache:
+    """A cache at shipped defaults, or bounded to `bound` seconds of staleness.
+
+    With `instance_id`, one that keeps its checkpoints in `folder`.
+    """
+    options = None if bound is None else CacheOptions(max_staleness_seconds=None if math.isinf(bound) else bound)
     if instance_id is None or folder is None:
-        return AsyncHybridCache.from_url(url, namespace=namespace)
-    broker = find_broker(url)
+        return AsyncHybridCache.from_url(url, namespace=namespace, options=options)
     stream = StreamOptions(instance_id=instance_id, checkpoints=FileCheckpointStore(folder))
-    return AsyncHybridCache(
-        distributed_cache=broker.distributed_cache(url, namespace=namespace),
-        invalidation_bus=broker.bus(url, namespace=namespace, stream=stream),
-    )
+    return AsyncHybridCache.from_url(url, namespace=namespace, options=options, stream=stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
@@ -23,9 +24,10 @@ from async_hybrid_cache.positions import Position, Record
 from async_hybrid_cache.registry import find_broker
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.frames import OpenedFrame, open_frame
+from benchmarks.outage.breakable import Breakable
 from tests.servers.server import LocalServer
 
-__all__ = ["KafkaPlace", "NatsPlace", "Place", "RedisPlace", "Served", "SqlitePlace", "read_frames"]
+__all__ = ["KafkaPlace", "Mortal", "NatsPlace", "Place", "RedisPlace", "Served", "SqlitePlace", "read_frames"]
 
 
 class Place(Protocol):
@@ -198,6 +200,24 @@ class Served:
     name: str
     server: LocalServer
     place: Place
+
+
+@dataclass(frozen=True)
+class Mortal:
+    """A place whose broker can be taken away: its server is killed, or its file locked."""
+
+    name: str
+    place: Place
+    broker: Breakable
+
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """It is away inside the block, and answers after it."""
+        await asyncio.to_thread(self.broker.kill)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self.broker.start)
 
 
 async def read_frames(place: Place) -> list[tuple[Position, OpenedFrame]]:

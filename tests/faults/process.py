@@ -33,12 +33,15 @@ class Process:
     """A `Member` in a process of its own, with its methods; to be killed, frozen and thawed.
 
     An async context manager: started and connected when it is entered, gone when it is left. What it logs goes to
-    `log`, or where this process's own goes.
+    `log`, or where this process's own goes. The bound on staleness is the shipped one unless told; infinity is none.
     """
 
-    def __init__(self, database: Database, *place: str, log: Path | None = None) -> None:
+    def __init__(
+        self, database: Database, *place: str, log: Path | None = None, max_staleness_seconds: float | None = None
+    ) -> None:
         self._log = log
-        self._arguments = [str(database.folder), *place]
+        bound = "" if max_staleness_seconds is None else str(max_staleness_seconds)
+        self._arguments = [str(database.folder), bound, *place]
         self._turn = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
 

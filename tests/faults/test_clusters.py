@@ -16,6 +16,7 @@ import nats.js.errors
 import pytest
 from redis.asyncio import Redis
 
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from benchmarks.outage.play import play
 from tests.faults.database import Database
@@ -35,7 +36,7 @@ STREAM = "ahc-invalidation"
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[ValkeyPair]:
+def valkey_pair(tmp_path: Path) -> Iterator[ValkeyPair]:
     with closing(ValkeyPair(tmp_path)) as pair:
         pair.open()
         yield pair
@@ -58,16 +59,17 @@ def epochs(fleet: list[Member]) -> set[str]:
     return {stream_of(each.cache.stats()).position.partition("-")[0] for each in fleet}
 
 
+@promise(1, fault="leader lost")
 def test_a_promoted_replica_that_lost_the_tail_is_counted_everywhere_and_brings_nothing_old_back(
-    pair: ValkeyPair, database: Database, figures: Figures
+    valkey_pair: ValkeyPair, database: Database, figures: Figures
 ) -> None:
-    place = RedisPlace(pair.url, "test")
+    place = RedisPlace(valkey_pair.url, "test")
 
     async def main() -> None:
         async with members(place, database, 3) as fleet:
-            await lose_the_tail(pair, fleet, database)
+            await lose_the_tail(valkey_pair, fleet, database)
             before = epochs(fleet)
-            await asyncio.to_thread(pair.promote)
+            await asyncio.to_thread(valkey_pair.promote)
             promoted = monotonic()
             # all of them saw the tail: none may go on as if it had been there
             figures["replica promoted without the tail: counted"].append(await counted(fleet, 1, promoted))
@@ -86,18 +88,18 @@ def test_a_promoted_replica_that_lost_the_tail_is_counted_everywhere_and_brings_
     asyncio.run(main())
 
 
-def test_writers_go_on_through_the_promotion(pair: ValkeyPair, database: Database) -> None:
-    place = RedisPlace(pair.url, "test")
+def test_writers_go_on_through_the_promotion(valkey_pair: ValkeyPair, database: Database) -> None:
+    place = RedisPlace(valkey_pair.url, "test")
 
     async def main() -> None:
         async with members(place, database, 3) as fleet:
-            await lose_the_tail(pair, fleet, database)
+            await lose_the_tail(valkey_pair, fleet, database)
             for number, each in enumerate(fleet):
                 await each.browse(KEYS)
                 await each.write_on(str(number), KEYS[number :: len(fleet)], 0.01)
             before = database.read_all(KEYS)
             await eventually(lambda: not any(map(eq, before, database.read_all(KEYS))))
-            await asyncio.to_thread(pair.promote)
+            await asyncio.to_thread(valkey_pair.promote)
             promoted = monotonic()
 
             async def all_counted() -> bool:
@@ -116,6 +118,13 @@ def test_writers_go_on_through_the_promotion(pair: ValkeyPair, database: Databas
 
 
 # -- three nodes with a leader -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nats_cluster(tmp_path: Path) -> Iterator[NatsCluster]:
+    with closing(NatsCluster(tmp_path)) as cluster:
+        cluster.open()
+        yield cluster
 
 
 class LeaderOf:
@@ -146,11 +155,12 @@ class LeaderOf:
         await client.close()
 
 
-def test_a_leader_killed_under_load_loses_nothing_and_needs_no_gap(tmp_path: Path, figures: Figures) -> None:
-    with closing(NatsCluster(tmp_path)) as cluster:
-        cluster.open()
-        seen = asyncio.run(play(LeaderOf(cluster), 0.5, tmp_path))
-        assert sum(node.running for node in cluster.nodes) == 2
+@promise(1, fault="leader lost")
+def test_a_leader_killed_under_load_loses_nothing_and_needs_no_gap(
+    nats_cluster: NatsCluster, tmp_path: Path, figures: Figures
+) -> None:
+    seen = asyncio.run(play(LeaderOf(nats_cluster), 0.5, tmp_path))
+    assert sum(node.running for node in nats_cluster.nodes) == 2
     assert seen.errors == []
     assert seen.not_in_order == []
     assert seen.gaps == [0] * 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import KeysRemoved
 from tests.faults.database import Database
@@ -53,6 +54,7 @@ def test_a_frozen_server_costs_one_timeout_and_then_nothing(
     asyncio.run(main())
 
 
+@promise(6, fault="server frozen, or file locked")
 def test_deletes_that_failed_in_l2_are_done_and_announced_again(
     own_valkey: ValkeyServer, redis_place: RedisPlace, database: Database, figures: dict[str, list[float]]
 ) -> None:
@@ -86,6 +88,7 @@ def test_deletes_that_failed_in_l2_are_done_and_announced_again(
     asyncio.run(main())
 
 
+@promise(9, fault="server frozen, or file locked")
 def test_start_and_stop_before_a_frozen_server_are_bounded(
     served: Served, database: Database, figures: dict[str, list[float]]
 ) -> None:

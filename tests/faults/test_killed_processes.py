@@ -12,6 +12,7 @@ from async_hybrid_cache.ownership import StoreUse, slot_name
 from async_hybrid_cache.ownership.document import Document
 from async_hybrid_cache.positions import Position
 from async_hybrid_cache.stream.keeper import decode_checkpoint
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import InstanceStarted, KeysRemoved
 from tests.faults.database import Database
@@ -32,6 +33,7 @@ async def kept_position(folder: Path) -> Position | None:
     return Position(checkpoint.epoch, checkpoint.offset) if checkpoint else None
 
 
+@promise(1, fault="process killed")
 def test_writers_killed_in_the_middle_leave_a_dense_log_and_live_survivors(
     sqlite_place: SqlitePlace, database: Database, figures: dict[str, list[float]]
 ) -> None:
@@ -80,6 +82,8 @@ def test_writers_killed_in_the_middle_leave_a_dense_log_and_live_survivors(
     asyncio.run(main())
 
 
+@promise(5, fault="process killed")
+@promise(7, fault="process killed")
 def test_a_restarted_process_replays_exactly_what_it_missed(place: Place, database: Database, tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
 
@@ -118,6 +122,7 @@ def test_a_restarted_process_replays_exactly_what_it_missed(place: Place, databa
     asyncio.run(main())
 
 
+@promise(7, fault="log deleted")
 def test_a_checkpoint_whose_log_is_gone_is_thrown_away(place: Place, database: Database, tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
     arguments = place.url, place.namespace, "worker", str(folder)

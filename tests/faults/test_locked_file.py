@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from time import monotonic
 
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, gaps, member, members, write_all
@@ -25,6 +26,12 @@ def locked(place: SqlitePlace) -> Iterator[None]:
         db.execute("ROLLBACK")
 
 
+@promise(2, fault="L2 away")
+@promise(6, fault="L2 away")
+@promise(9, fault="L2 away")
+@promise(1, fault="server frozen, or file locked")
+@promise(6, fault="server frozen, or file locked")
+@promise(9, fault="server frozen, or file locked")
 def test_nothing_is_lost_while_nobody_can_write(
     sqlite_place: SqlitePlace, database: Database, figures: dict[str, list[float]]
 ) -> None:

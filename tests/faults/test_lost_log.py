@@ -7,6 +7,7 @@ from time import monotonic
 
 import pytest
 
+from async_hybrid_cache.testing.promises import promise
 from tests.faults.database import Database
 from tests.faults.fleet import counted, fresh_everywhere, gaps, members, stream_of, write_all
 from tests.faults.places import NatsPlace, Place
@@ -17,6 +18,7 @@ KEYS = [f"key-{i}" for i in range(30)]
 EXPECTED = {"trimmed": ([0, 0, 0], [0, 0, 1]), "deleted": ([1, 1, 1],)}
 
 
+@promise(1, fault="log {loss}")
 @pytest.mark.parametrize("loss", ["trimmed", "deleted"])
 def test_a_frozen_worker_wakes_to_a_log_that_lost_what_it_missed(
     loss: str, place: Place, database: Database, figures: dict[str, list[float]]
@@ -56,6 +58,7 @@ def test_a_frozen_worker_wakes_to_a_log_that_lost_what_it_missed(
     asyncio.run(main())
 
 
+@promise(1, fault="log deleted")
 def test_a_log_deleted_under_live_instances_is_noticed_and_counted(
     place: Place, database: Database, figures: dict[str, list[float]]
 ) -> None:
@@ -77,6 +80,7 @@ def test_a_log_deleted_under_live_instances_is_noticed_and_counted(
     asyncio.run(main())
 
 
+@promise(6, fault="log deleted")
 def test_what_is_written_while_the_log_is_gone_arrives(place: Place, database: Database) -> None:
     async def main() -> None:
         async with members(place, database, 3) as fleet:
@@ -91,6 +95,7 @@ def test_what_is_written_while_the_log_is_gone_arrives(place: Place, database: D
     asyncio.run(main())
 
 
+@promise(1, fault="record that is no frame")
 def test_one_malformed_entry_is_a_counted_reset_and_the_listener_goes_on(place: Place, database: Database) -> None:
     async def main() -> None:
         async with members(place, database, 2) as fleet:
@@ -112,6 +117,7 @@ def test_one_malformed_entry_is_a_counted_reset_and_the_listener_goes_on(place: 
     asyncio.run(main())
 
 
+@promise(1, fault="log trimmed")
 def test_a_log_trimmed_behind_everybody_costs_nothing(place: Place, database: Database) -> None:
     async def main() -> None:
         async with members(place, database, 2) as fleet:

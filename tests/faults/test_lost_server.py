@@ -10,6 +10,7 @@ from time import monotonic
 
 from redis.asyncio import Redis
 
+from async_hybrid_cache.testing.promises import promise
 from tests.faults.database import Database
 from tests.faults.fleet import Instance, counted, fresh_everywhere, gaps, member, members, stream_of, write_all
 from tests.faults.places import RedisPlace, Served, SqlitePlace
@@ -46,6 +47,7 @@ def replace(data: Path, copy: Path) -> None:
     shutil.copytree(copy, data / AOF)
 
 
+@promise(1, fault="log deleted")
 def test_flushall_is_a_new_epoch(redis_place: RedisPlace, database: Database, figures: Figures) -> None:
     async def main() -> None:
         async with members(redis_place, database, 3) as fleet:
@@ -60,6 +62,7 @@ def test_flushall_is_a_new_epoch(redis_place: RedisPlace, database: Database, fi
     asyncio.run(main())
 
 
+@promise(1, fault="server back empty")
 def test_a_server_that_comes_back_empty_is_a_new_epoch(served: Served, database: Database, figures: Figures) -> None:
     async def main() -> None:
         async with members(served.place, database, 3) as fleet:
@@ -75,6 +78,7 @@ def test_a_server_that_comes_back_empty_is_a_new_epoch(served: Served, database:
     asyncio.run(main())
 
 
+@promise(1, fault="older copy restored")
 def test_a_failover_that_lost_the_tail_is_a_reset(
     own_valkey: ValkeyServer, redis_place: RedisPlace, database: Database, tmp_path: Path, figures: Figures
 ) -> None:
@@ -95,6 +99,7 @@ def test_a_failover_that_lost_the_tail_is_a_reset(
     asyncio.run(main())
 
 
+@promise(1, fault="older copy restored")
 def test_a_lost_tail_whose_positions_were_used_again_is_a_reset(
     own_valkey: ValkeyServer, redis_place: RedisPlace, database: Database, tmp_path: Path, figures: Figures
 ) -> None:
@@ -131,6 +136,7 @@ def test_a_lost_tail_whose_positions_were_used_again_is_a_reset(
     asyncio.run(main())
 
 
+@promise(1, fault="older copy restored")
 def test_an_older_file_in_the_place_of_the_log_is_a_reset(
     sqlite_place: SqlitePlace, database: Database, tmp_path: Path, figures: Figures
 ) -> None:

@@ -9,6 +9,7 @@ from time import monotonic
 
 import pytest
 
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, member, members, stream_of
@@ -32,6 +33,8 @@ BREAKS: dict[str, tuple[Callable[[Proxy], None], Callable[[Proxy], None]]] = {
 }
 
 
+@promise(1, fault="one instance {kind}")
+@promise(9, fault="one instance {kind}")
 @pytest.mark.parametrize("kind", BREAKS)
 def test_an_instance_cut_off_catches_up_with_exactly_what_it_missed(
     kind: str, proxy: Proxy, served: Served, database: Database, figures: dict[str, list[float]]
@@ -77,6 +80,7 @@ def test_an_instance_cut_off_catches_up_with_exactly_what_it_missed(
     asyncio.run(main())
 
 
+@promise(1, fault="one instance stalled")
 def test_a_worker_process_behind_a_stalled_connection_says_so_and_catches_up(
     proxy: Proxy, served: Served, database: Database, figures: dict[str, list[float]]
 ) -> None:

@@ -3,38 +3,61 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from time import monotonic
 
+import pytest
 from redis.asyncio import Redis
 
 from async_hybrid_cache import (
     AsyncHybridCache,
-    RedisDistributedCache,
     RedisStreamsInvalidationBus,
     SqliteDistributedCache,
-    SqliteInvalidationBus,
 )
+from async_hybrid_cache.registry import find_broker
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, gaps, stream_of, write_all
 from tests.faults.member import Member
-from tests.faults.places import SqlitePlace
+from tests.faults.places import KafkaPlace, NatsPlace, Place, RedisPlace, SqlitePlace
+from tests.servers.server import LocalServer
 from tests.servers.valkey import ValkeyServer
 
 KEYS = [f"key-{i}" for i in range(30)]
 
 
-@asynccontextmanager
-async def redis_l2(server: ValkeyServer, file: SqlitePlace, database: Database) -> AsyncIterator[Member]:
-    """L2 on Redis, the log in a file."""
-    redis = Redis.from_url(server.url)
-    async with AsyncHybridCache(
-        distributed_cache=RedisDistributedCache(redis), invalidation_bus=SqliteInvalidationBus(file.path)
-    ) as cache:
-        yield Member(cache, database)
-    await redis.aclose()
+@dataclass(frozen=True)
+class Halves:
+    """The log on one server or in a file, L2 on another server."""
+
+    log: Place
+    l2: Place
+    l2_server: LocalServer
+
+    @asynccontextmanager
+    async def member(self, database: Database) -> AsyncIterator[Member]:
+        bus = find_broker(self.log.url).bus(self.log.url, namespace=self.log.namespace, stream=None)
+        l2 = find_broker(self.l2.url).distributed_cache(self.l2.url, namespace=self.l2.namespace)
+        async with AsyncHybridCache(distributed_cache=l2, invalidation_bus=bus) as cache:
+            yield Member(cache, database)
+
+
+@pytest.fixture(params=["redis", "nats", "kafka"])
+def halves(request: pytest.FixtureRequest, sqlite_place: SqlitePlace) -> Halves:
+    """An L2 of each kind beside a file, and one beside a log that has none."""
+    namespace = f"test-{uuid.uuid4().hex[:12]}"
+    if request.param == "nats":
+        nats: LocalServer = request.getfixturevalue("own_nats")
+        return Halves(sqlite_place, NatsPlace(nats.url, namespace), nats)
+    valkey: LocalServer = request.getfixturevalue("own_valkey")
+    l2 = RedisPlace(valkey.url, namespace)
+    if request.param == "redis":
+        return Halves(sqlite_place, l2, valkey)
+    return Halves(KafkaPlace(request.getfixturevalue("kafka").url, namespace), l2, valkey)
 
 
 @asynccontextmanager
@@ -48,26 +71,29 @@ async def redis_log(server: ValkeyServer, file: SqlitePlace, database: Database)
     await redis.aclose()
 
 
+@promise(2, fault="L2 away")
+@promise(6, fault="L2 away")
+@promise(9, fault="L2 away")
 def test_without_l2_everybody_is_told_and_what_l2_still_holds_is_never_served(
-    own_valkey: ValkeyServer, sqlite_place: SqlitePlace, database: Database
+    halves: Halves, database: Database
 ) -> None:
     async def main() -> None:
         async with AsyncExitStack() as stack:
-            fleet = [await stack.enter_async_context(redis_l2(own_valkey, sqlite_place, database)) for _ in range(3)]
+            fleet = [await stack.enter_async_context(halves.member(database)) for _ in range(3)]
             writer = fleet[0]
             await write_all(writer, KEYS)
             # filled before anybody else asks, so that L2 holds every key
             await writer.read_all(KEYS)
             await eventually(lambda: writer.cache.stats().distributed.fills >= len(KEYS))
             await fresh_everywhere(database, fleet, KEYS, monotonic())
-            own_valkey.kill()
+            halves.l2_server.kill()
             for key in KEYS:
                 assert not (await writer.write(key)).queued
                 await fresh_everywhere(database, fleet, [key], monotonic(), within=1.0)
             assert writer.cache.stats().distributed.late_deletes == len(KEYS)
-            await asyncio.to_thread(own_valkey.start)
+            await asyncio.to_thread(halves.l2_server.start)
             # at once, before the deletes are caught up with: the log alone tells it what L2 must not
-            newcomer = await stack.enter_async_context(redis_l2(own_valkey, sqlite_place, database))
+            newcomer = await stack.enter_async_context(halves.member(database))
             assert await newcomer.read_all(KEYS) == database.read_all(KEYS)
             await eventually(lambda: writer.cache.stats().distributed.late_deletes == 0, timeout=2.0)
             await fresh_everywhere(database, [*fleet, newcomer], KEYS, monotonic())

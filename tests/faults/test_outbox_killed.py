@@ -6,19 +6,16 @@ import asyncio
 import random
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache_codecs.events import KeysRemoved
 from tests.faults.outbox_writer import new_cache
-from tests.faults.places import Place, RedisPlace, SqlitePlace, read_frames
-from tests.faults.test_locked_file import locked
-from tests.servers.valkey import ValkeyServer
+from tests.faults.places import Mortal, Place, read_frames
 
-KILLS = 50
+KILLS = 20
 TOGETHER = 5
 _ROOT = Path(__file__).parents[2]
 
@@ -69,33 +66,9 @@ async def told(place: Place) -> Counter[str]:
     return Counter(key for event in events.values() if isinstance(event, KeysRemoved) for key in event.keys)
 
 
-@asynccontextmanager
-async def killed(server: ValkeyServer) -> AsyncIterator[None]:
-    await asyncio.to_thread(server.kill)
-    yield
-    await asyncio.to_thread(server.start)
-
-
-@asynccontextmanager
-async def held(place: SqlitePlace) -> AsyncIterator[None]:
-    with locked(place):
-        yield
-
-
-@pytest.fixture(params=["redis", "sqlite"])
-def broken(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Place, AbstractAsyncContextManager[None]]:
-    """A place, and how to take it away."""
-    if request.param == "sqlite":
-        place = SqlitePlace(tmp_path / "cache.db")
-        return place, held(place)
-    server: ValkeyServer = request.getfixturevalue("own_valkey")
-    return RedisPlace(server.url, "test"), killed(server)
-
-
-def test_what_returned_before_a_kill_is_told_exactly_once(
-    broken: tuple[Place, AbstractAsyncContextManager[None]], tmp_path: Path
-) -> None:
-    place, outage = broken
+@promise(6, fault="log away, process killed")
+def test_what_returned_before_a_kill_is_told_exactly_once(mortal: Mortal, tmp_path: Path) -> None:
+    place = mortal.place
     folder = tmp_path / "outbox"
 
     async def main() -> None:
@@ -105,7 +78,7 @@ def test_what_returned_before_a_kill_is_told_exactly_once(
         for lives in reachable:
             await asyncio.gather(*(writers.live_and_die(str(number)) for number in lives))
         while_reachable = len(writers.returned)
-        async with outage:
+        async with mortal.away():
             for lives in rounds[1::2]:
                 await asyncio.gather(*(writers.live_and_die(str(number)) for number in lives))
         assert while_reachable > 100
@@ -119,10 +92,12 @@ def test_what_returned_before_a_kill_is_told_exactly_once(
     asyncio.run(main())
 
 
+@promise(6, fault="L2 away, process killed")
+@pytest.mark.parametrize("mortal", ["sqlite", "redis", "nats"], indirect=True)
 def test_what_was_not_deleted_in_l2_before_a_kill_is_deleted_and_told_by_the_next_start(
-    broken: tuple[Place, AbstractAsyncContextManager[None]], tmp_path: Path
+    mortal: Mortal, tmp_path: Path
 ) -> None:
-    place, outage = broken
+    place = mortal.place
     folder = tmp_path / "outbox"
 
     async def main() -> None:
@@ -132,7 +107,7 @@ def test_what_was_not_deleted_in_l2_before_a_kill_is_deleted_and_told_by_the_nex
             for key in keys:
                 await filling.set(key, "old")
             await filling.set("untouched", "old")
-        async with outage:
+        async with mortal.away():
             await asyncio.gather(*(writers.live_and_die("life") for _ in range(3)))
         stale = set(writers.returned) & set(keys)
         assert stale

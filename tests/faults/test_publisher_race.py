@@ -11,6 +11,7 @@ from typing import Any
 
 from async_hybrid_cache import AsyncHybridCache
 from async_hybrid_cache.registry import find_broker
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, member, stream_of
@@ -57,6 +58,7 @@ async def race(publisher: Member, other: Member, database: Database, rng: random
     return [each for each in served if each[1] != each[2]]
 
 
+@promise(2, fault="copy from L2 under way")
 def test_reads_during_a_remove_never_bring_the_old_value_back(l2_place: Place, database: Database) -> None:
     rng = random.Random(4)
 
@@ -77,6 +79,7 @@ def test_reads_during_a_remove_never_bring_the_old_value_back(l2_place: Place, d
     asyncio.run(main())
 
 
+@promise(2, fault="copy from L2 under way")
 def test_nor_do_they_while_the_log_is_away(redis_place: RedisPlace, database: Database) -> None:
     rng = random.Random(5)
 

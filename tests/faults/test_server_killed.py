@@ -8,6 +8,7 @@ from collections import defaultdict
 from contextlib import AsyncExitStack
 from time import monotonic
 
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import KeysRemoved
 from tests.faults.database import Database
@@ -97,6 +98,8 @@ async def removals_by_origin(place: Place) -> dict[str, list[str]]:
     return removals
 
 
+@promise(1, fault="server killed, or file locked")
+@promise(9, fault="server killed, or file locked")
 def test_short_outages_in_a_row_lose_nothing(
     served: Served, database: Database, figures: dict[str, list[float]]
 ) -> None:
@@ -127,6 +130,7 @@ def test_three_processes_survive_ten_seconds_without_the_server(
     asyncio.run(main())
 
 
+@promise(6, fault="server killed, or file locked")
 def test_the_outbox_empties_in_order_and_once(served: Served, database: Database) -> None:
     async def main() -> None:
         async with members(served.place, database, 3) as fleet:

@@ -12,6 +12,7 @@ from async_hybrid_cache import CacheOptions
 from async_hybrid_cache.distributed import DistributedCache, Miss
 from async_hybrid_cache.positions import ORIGIN, Position
 from async_hybrid_cache.registry import find_broker
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, member, members, stream_of
@@ -123,6 +124,7 @@ def test_clear_leaves_the_keys_of_others(valkey: Server, database: Database) -> 
     asyncio.run(main())
 
 
+@promise(9, fault="value in L2 that is no value")
 def test_a_value_that_does_not_decode_is_a_counted_miss(l2_place: Place, database: Database) -> None:
     async def main() -> None:
         async with members(l2_place, database, 2) as (one, other):

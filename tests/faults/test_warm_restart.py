@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from async_hybrid_cache import AsyncHybridCache
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from tests.faults.places import Place, SqlitePlace
 from tests.faults.versions import Versions
@@ -101,6 +102,7 @@ async def changed_meanwhile(versions: Versions) -> None:
     await eventually(lambda: sum(versions.current) > before + 100)
 
 
+@promise(7, fault="process killed")
 def test_a_restart_under_load_is_warm_and_true(
     place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:

@@ -47,8 +47,8 @@ def say(answer: tuple[Any, str | None]) -> None:
     print(msgspec.json.encode(answer).decode(), flush=True)
 
 
-async def main(folder: str, *place: str) -> None:
-    cache = new_cache(*place)
+async def main(folder: str, bound: str, *place: str) -> None:
+    cache = new_cache(*place, bound=float(bound) if bound else None)
     async with cache:
         say(("ready", None))
         await serve(Member(cache, Database(Path(folder))))

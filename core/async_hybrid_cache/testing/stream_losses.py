@@ -6,6 +6,7 @@ import asyncio
 
 from async_hybrid_cache.testing.fleet import CuttableLog, fleet
 from async_hybrid_cache.testing.log_world import LogWorld, needs
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache.testing.worlds import scenario
 
@@ -17,6 +18,7 @@ KEYS = [f"key-{number}" for number in range(20)]
 class StreamLosses:
     """Caches at shipped defaults: every invalidation is applied, or L1 is reset and the gap is counted."""
 
+    @promise(1, fault="nothing fails")
     @scenario
     async def test_every_instance_applies_every_removal(self, world: LogWorld) -> None:
         async with fleet(world.make, world.make, world.make) as caches:
@@ -27,6 +29,7 @@ class StreamLosses:
             await caches.fresh(KEYS)
             await caches.counted([0, 0, 0])
 
+    @promise(5, fault="event told twice")
     @scenario
     async def test_a_frame_that_comes_again_changes_nothing(self, world: LogWorld) -> None:
         log = await world.opened()
@@ -51,6 +54,8 @@ class StreamLosses:
             assert [one.loads, other.loads] == loads, "a repeat evicted what was loaded after the first"
             await caches.counted([0, 0])
 
+    @promise(1, fault="one instance cut")
+    @promise(5, fault="one instance cut")
     @scenario
     async def test_an_instance_cut_off_replays_exactly_what_it_missed(self, world: LogWorld) -> None:
         log = await world.opened()
@@ -72,6 +77,7 @@ class StreamLosses:
             assert cut.stream.events_replayed == replayed + len(missed)
             await caches.counted([0, 0])
 
+    @promise(1, fault="log trimmed")
     @scenario
     async def test_a_log_trimmed_past_one_instance_resets_that_one(self, world: LogWorld) -> None:
         log = await world.opened()
@@ -93,6 +99,7 @@ class StreamLosses:
             await caches.counted([0, 1])
             await caches.works("trimmed")
 
+    @promise(1, fault="log deleted")
     @scenario
     async def test_a_log_deleted_under_live_instances_resets_them_all(self, world: LogWorld) -> None:
         async with fleet(world.make, world.make, world.make) as caches:
@@ -104,6 +111,7 @@ class StreamLosses:
                 await caches.fresh(KEYS)
                 await caches.works(f"deleted-{turn}")
 
+    @promise(6, fault="log deleted")
     @scenario
     async def test_what_is_written_while_the_log_is_gone_arrives(self, world: LogWorld) -> None:
         async with fleet(world.make, world.make, world.make) as caches:
@@ -115,6 +123,7 @@ class StreamLosses:
             await caches.fresh(KEYS)
             await caches.works("gone")
 
+    @promise(1, fault="older copy restored")
     @needs("survives_restart")
     @scenario
     async def test_a_restored_older_copy_resets_every_instance(self, world: LogWorld) -> None:

@@ -10,6 +10,7 @@ import pytest
 from async_hybrid_cache.testing.fleet import Fleet, Instance, fleet
 from async_hybrid_cache.testing.log_calls import once, read_all, reopened
 from async_hybrid_cache.testing.log_world import LogWorld, broken, cut_off, needs
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache.testing.worlds import scenario
 from async_hybrid_cache_codecs.events import KeysRemoved
@@ -51,6 +52,8 @@ async def noticed(caches: Fleet, *numbers: int) -> None:
 class StreamOutages:
     """Caches at shipped defaults: what happens during an outage waits, and arrives in order, once, without a gap."""
 
+    @promise(1, fault="server {how}, or file locked")
+    @promise(6, fault="server {how}, or file locked")
     @pytest.mark.parametrize("how", ["killed", "frozen"])
     @needs("has_server")
     @scenario
@@ -70,6 +73,8 @@ class StreamOutages:
             await caches.counted([0, 0, 0])
             await caches.works(how)
 
+    @promise(1, fault="one instance {how}")
+    @promise(6, fault="one instance {how}")
     @pytest.mark.parametrize("how", ["cut", "stalled"])
     @needs("has_server")
     @scenario

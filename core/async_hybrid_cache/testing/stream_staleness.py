@@ -8,6 +8,7 @@ from time import monotonic
 from async_hybrid_cache.options import CacheOptions
 from async_hybrid_cache.testing.fleet import CuttableLog, Instance, fleet
 from async_hybrid_cache.testing.log_world import LogWorld, cut_off, needs
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.worlds import scenario
 
 __all__ = ["StreamStaleness"]
@@ -36,6 +37,7 @@ async def oldest_served(writer: Instance, reader: Instance) -> float:
 class StreamStaleness:
     """How old a value may be where one instance hears nothing, and reading what was written elsewhere."""
 
+    @promise(3, fault="one instance cut")
     @scenario
     async def test_an_instance_that_is_cut_off_serves_nothing_older_than_its_bound(self, world: LogWorld) -> None:
         far_log = CuttableLog(world.make())
@@ -51,6 +53,7 @@ class StreamStaleness:
             assert 0 < oldest < BOUND_SECONDS
             await caches.fresh(["key"])
 
+    @promise(3, fault="one instance stalled")
     @needs("has_server")
     @scenario
     async def test_an_instance_whose_connections_stalled_serves_nothing_older_than_its_bound(
@@ -66,6 +69,7 @@ class StreamStaleness:
             assert 0 < oldest < BOUND_SECONDS
             await caches.fresh(["key"])
 
+    @promise(4, fault="one instance cut")
     @scenario
     async def test_a_read_at_a_position_sees_the_write_also_where_nothing_is_heard(self, world: LogWorld) -> None:
         far_log = CuttableLog(world.make())
@@ -83,6 +87,7 @@ class StreamStaleness:
             far_log.heal()
             await caches.fresh(["key"])
 
+    @promise(4, fault="nothing fails")
     @scenario
     async def test_a_barrier_returns_once_every_instance_has_applied_the_position(self, world: LogWorld) -> None:
         async with fleet(world.make, world.make, world.make) as caches:
@@ -97,6 +102,7 @@ class StreamStaleness:
                 one.stream.instance for one in caches.instances
             }
 
+    @promise(4, fault="one instance cut")
     @scenario
     async def test_a_barrier_waits_for_one_that_is_cut_off_until_its_bound_has_passed(self, world: LogWorld) -> None:
         far_log = CuttableLog(world.make())

@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from async_hybrid_cache.testing.promises import promise
 from tests.servers.kafka import KafkaServer
 from tests.servers.kafka_cluster import KafkaCluster
 from tests.unit.brokers.cluster_support import lose_nothing
@@ -39,6 +40,7 @@ def test_an_acknowledgement_means_two_of_three_nodes(cluster: KafkaCluster) -> N
         assert {entry[0]: entry[1] for entry in reply.resources[0][4]}["min.insync.replicas"] == "2"
 
 
+@promise(1, fault="leader lost")
 @pytest.mark.parametrize("fault", ["kill", "stop"])
 def test_a_leader_that_is_lost_takes_nothing_with_it_and_nothing_comes_twice(cluster: KafkaCluster, fault: str) -> None:
     @at_place(cluster.url)

@@ -11,6 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from async_hybrid_cache.errors import LogRefused, LogUnavailable
 from async_hybrid_cache.positions import Record
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_brokers.kafka import BROKER
 from tests.servers.certificates import Certificates
@@ -20,6 +21,7 @@ from tests.servers.server import Server
 from tests.unit.brokers.kafka_support import Place, at_place
 
 
+@promise(8, fault="very many events")
 def test_a_topic_is_created_with_what_the_log_needs(kafka: Server) -> None:
     @at_place(kafka.url)
     async def _(place: Place) -> None:

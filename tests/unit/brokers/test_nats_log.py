@@ -16,6 +16,7 @@ from nats.js.errors import APIError
 
 from async_hybrid_cache.errors import LogRefused, LogUnavailable, PositionLost
 from async_hybrid_cache.positions import Bounds, Position, Record
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_brokers.nats import NatsLog
 from async_hybrid_cache_brokers.nats.address import Address
@@ -68,6 +69,7 @@ def test_ids_come_back_from_message_ids() -> None:
     assert record_id("") == ""
 
 
+@promise(8, fault="very many events")
 def test_the_marker_outlives_what_retention_trims(nats: Server) -> None:
     @run(nats, retention_records=5)
     async def _(log: NatsLog, connection: Connection, name: str) -> None:

@@ -20,6 +20,7 @@ from async_hybrid_cache.errors import (
     PositionLost,
 )
 from async_hybrid_cache.positions import Bounds, Position
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_brokers.redis import RedisStreamsInvalidationBus, RedisStreamsLog
 from tests.servers.server import Server
@@ -161,6 +162,7 @@ def test_a_hole_is_lost(valkey: Server) -> None:
             await log.read(head, 10, 0.05)
 
 
+@promise(8, fault="very many events")
 def test_retention_trims_on_append(valkey: Server) -> None:
     @run(valkey, retention_records=200)
     async def _(log: RedisStreamsLog, client: Redis, key: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from async_hybrid_cache.errors import LogUnavailable, PositionLost
 from async_hybrid_cache.positions import Position
+from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache_brokers.sqlite import SqliteLog
 from async_hybrid_cache_brokers.sqlite import log as log_module
 from async_hybrid_cache_brokers.sqlite.wake import wake_folder
@@ -30,6 +31,7 @@ def test_the_log_goes_on_after_reopening(path: Path) -> None:
     assert again == first
 
 
+@promise(8, fault="very many events")
 def test_positions_that_are_not_held_are_lost(path: Path) -> None:
     async def test(log: SqliteLog) -> None:
         for number in range(25):
@@ -44,6 +46,7 @@ def test_positions_that_are_not_held_are_lost(path: Path) -> None:
     opened(path, test, retention_records=10)
 
 
+@promise(8, fault="very many events")
 def test_retention_by_age(path: Path) -> None:
     async def fill(log: SqliteLog) -> None:
         for number in range(20):
