@@ -45,6 +45,7 @@ from .filecheckpoint import FileCheckpointStore
 from .fleet import FleetMember
 from .log import EventLog
 from .options import CacheOptions, is_outage
+from .plain import PlainDistributedCache
 from .positions import Bounds, Position, Record
 from .publisher import InvalidationPublisher, SyncInvalidationPublisher
 from .receipt import Receipt
@@ -113,6 +114,7 @@ __all__ = [
     "OutboxRelay",
     "OutboxTableError",
     "PickleSerializer",
+    "PlainDistributedCache",
     "Position",
     "PositionLost",
     "PydanticSerializer",

@@ -22,6 +22,7 @@ from .fleet import Fleet, FleetMember
 from .lifecycle import Lifecycle
 from .loader import MISSING, Loader, Loading
 from .options import CacheOptions, EffectiveOptions
+from .plain import AdaptedCache, PlainDistributedCache, adapted
 from .positioned import PositionedReads
 from .positions import ORIGIN, Position
 from .receipt import At, Receipt, position_of
@@ -52,7 +53,7 @@ class AsyncHybridCache:
     Build it at import time, `start` it in the event loop that uses it, `stop` it there (`async with` does both).
     Before `start` it serves from L1 and the loaders alone.
 
-    - `distributed_cache`: the L2; None for none.
+    - `distributed_cache`: the L2, which may be a `PlainDistributedCache`; None for none.
     - `invalidation_bus`: what tells the other instances of changes; None for a single process.
     - `options`: defaults of every scope and cached function.
     - `require_bus` (False): `start` raises where the log cannot be reached, instead of trying on in background.
@@ -68,7 +69,7 @@ class AsyncHybridCache:
     def __init__(
         self,
         *,
-        distributed_cache: DistributedCache | None = None,
+        distributed_cache: DistributedCache | PlainDistributedCache | None = None,
         invalidation_bus: InvalidationBus | None = None,
         options: CacheOptions | None = None,
         require_bus: bool = False,
@@ -80,9 +81,9 @@ class AsyncHybridCache:
         rng: random.Random | None = None,
     ) -> None:
         checked_part("invalidation_bus", invalidation_bus, InvalidationBus)
-        checked_part("distributed_cache", distributed_cache, DistributedCache)
         clock = clock or SystemClock()
         rng = rng or random.SystemRandom()
+        cache = adapted(distributed_cache, clock, rng)
         timeout = positive("distributed_timeout_seconds", distributed_timeout_seconds)
         lease = positive("lease_seconds", lease_seconds)
         self.monotonic = clock.monotonic
@@ -90,14 +91,16 @@ class AsyncHybridCache:
         self._scopes = Scopes(clock, self._attached)
         self._stream = InvalidationStream(invalidation_bus, self._scopes, clock, rng) if invalidation_bus else None
         journal, unsaid = (self._stream.journal, self._stream.outbox.unsaid) if self._stream else (None, None)
-        self._l2 = SharedTier(distributed_cache, clock, timeout, lease, journal, unsaid) if distributed_cache else None
+        self._l2 = SharedTier(cache, clock, timeout, lease, journal, unsaid) if cache else None
+        if isinstance(cache, AdaptedCache):
+            self._scopes.on_event = cache.heard
         self._staleness = Staleness(clock.monotonic, lambda: self._stream.caught_up_at if self._stream else math.inf)
         self._loader = Loader(self._scopes, self._l2, self._stamp, self._staleness, clock, rng)
         self._fleet = Fleet(self._stream)
         if self._stream:
             self._stream.abide_by(self._options.staleness_bound)
         self._positioned = PositionedReads(self._loader, self._stream)
-        self._serializer: Serializer = distributed_cache.serializer if distributed_cache else MsgpackSerializer()
+        self._serializer: Serializer = cache.serializer if cache else MsgpackSerializer()
         every = positive("snapshot_seconds", snapshot_seconds)
         kept_at = checked_path(snapshot, invalidation_bus)
         self._snapshot = (

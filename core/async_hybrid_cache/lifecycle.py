@@ -207,6 +207,8 @@ class Lifecycle:
         deadline = self._loop.time() + _STOP_SECONDS / 2
         while self.changing and self._loop.time() < deadline:  # noqa: ASYNC110 - a count, and only here
             await asyncio.sleep(0.01)
+        if self._l2:
+            await self._l2.review()
         if self._l2 and self._l2.late and not self._l2.breaker.is_open:
             await self._l2.catch_up(self._announce)
         if self._l2 and (left := self._l2.late_deletes):
@@ -275,6 +277,7 @@ class Lifecycle:
             return
         if l2.breaker.is_open and not await l2.recover():
             return
+        await l2.review()
         if l2.late:
             await l2.catch_up(self._announce)
 

@@ -130,6 +130,8 @@ class Scopes:
         self.staged: Staged | None = None
         """What was read from a snapshot, until the stream is attached."""
         self.changes = Changes(clock)
+        self.on_event: Callable[[Event, Position], None] | None = None
+        """Told of every event that is applied, and of a reset as of one that clears everything."""
         self.fenced = 0
         self.resets = 0
 
@@ -211,12 +213,16 @@ class Scopes:
         """Nothing from before `position` can be trusted, in L2 neither: what was missed may have named anything."""
         self.tombstones.reset(position)
         self.tombstones.place(CacheCleared(), position)
+        if self.on_event:
+            self.on_event(CacheCleared(), position)
         self.fence_scopes(None)
         self.resets += 1
 
     def apply(self, event: Event, position: Position) -> None:
         """Place the tombstones, drop what is stamped before `position`, fence the loads that began before it."""
         self.tombstones.place(event, position)
+        if self.on_event:
+            self.on_event(event, position)
         if self.staged:
             self.staged.apply(event, position, self._clock.monotonic())
         match event:

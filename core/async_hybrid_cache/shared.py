@@ -21,6 +21,7 @@ from .distributed import DistributedCache, Hit, Miss
 from .errors import DistributedCacheError
 from .journal import Journal
 from .late import LateDeletes, Removal
+from .plain import AdaptedCache
 from .positions import ORIGIN, Position
 from .stream.unsaid import Unsaid
 
@@ -32,6 +33,7 @@ logger = logging.getLogger("async_hybrid_cache")
 _ENVELOPE_VERSION = 1
 _PROBE = ("", "probe")
 _MOST_NOTES = 20_000
+_MOST_PLAIN_KEYS = 100
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):
@@ -91,10 +93,13 @@ class SharedTier:
         self.stale = 0
         self.fills = 0
         self.refused = 0
+        self.overtaken = 0
         self.errors = 0
         self.undecodable = 0
         self.unencodable = 0
         self._reported: set[str] = set()
+        if isinstance(cache, AdaptedCache):
+            cache.on_overtaken = self._overtaken
 
     @property
     def late_deletes(self) -> int:
@@ -270,6 +275,17 @@ class SharedTier:
             if self._journal:
                 self._journal.close(notes)
 
+    async def review(self) -> None:
+        """Where L2 has no leases of its own: find the fills by this process that an event overtook."""
+        if isinstance(self.cache, AdaptedCache):
+            with contextlib.suppress(DistributedCacheError):
+                while not self.breaker.is_open and await self._call(self.cache.review()):
+                    pass
+
+    def _overtaken(self, event: KeysRemoved) -> None:
+        self.overtaken += 1
+        self._later(event)
+
     def _suspect(self, scope: str, key: str) -> bool:
         return self.late.covers(scope, key) or self._doing.covers(scope, key)
 
@@ -296,7 +312,10 @@ class SharedTier:
     async def _delete(self, scope: str, keys: Sequence[str]) -> None:
         if self.breaker.is_open:
             raise DistributedCacheError("the distributed cache is away")
-        await self._call(self.cache.delete(scope, keys))
+        # a plain cache deletes one by one, and each call has to end in time
+        most = _MOST_PLAIN_KEYS if isinstance(self.cache, AdaptedCache) else max(1, len(keys))
+        for begin in range(0, len(keys), most):
+            await self._call(self.cache.delete(scope, keys[begin : begin + most]))
 
     async def _clear(self, event: ScopeCleared | CacheCleared) -> None:
         await self._call(self.cache.clear(event.scope if isinstance(event, ScopeCleared) else None))

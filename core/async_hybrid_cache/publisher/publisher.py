@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import Callable
 
 from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysRemoved, ScopeCleared, TagsInvalidated
@@ -14,6 +15,7 @@ from ..clock import Clock, SystemClock
 from ..config import Source, read_configuration
 from ..distributed import DistributedCache
 from ..errors import CacheClosed, ConfigurationError, DistributedCacheError
+from ..plain import PlainDistributedCache, adapted
 from ..receipt import Receipt
 from ..registry import find_broker
 from ..validation import checked_part, positive
@@ -49,7 +51,7 @@ class InvalidationPublisher:
         self,
         *,
         invalidation_bus: InvalidationBus,
-        new_distributed_cache: Callable[[], DistributedCache | None] | None = None,
+        new_distributed_cache: Callable[[], DistributedCache | PlainDistributedCache | None] | None = None,
         name: str = "publisher",
         timeout_seconds: float = 5.0,
         clock: Clock | None = None,
@@ -60,7 +62,7 @@ class InvalidationPublisher:
         if not isinstance(name, str) or not name:
             raise ConfigurationError("name must be text, and not empty")
         self.bus = invalidation_bus
-        self.new_distributed_cache = new_distributed_cache
+        self._new_distributed_cache = new_distributed_cache
         self.name = name
         self.timeout_seconds = positive("timeout_seconds", timeout_seconds)
         self.clock = clock or SystemClock()
@@ -103,6 +105,11 @@ class InvalidationPublisher:
             timeout_seconds=timeout_seconds,
         )
 
+    def new_l2(self) -> DistributedCache | None:
+        """One more handle on the L2; None where there is none. Raises `ConfigurationError` for what cannot be one."""
+        made = self._new_distributed_cache() if self._new_distributed_cache else None
+        return adapted(made, self.clock, random.SystemRandom())
+
     def sync(self) -> SyncInvalidationPublisher:
         """The same for plain code: it runs an event loop in a thread of its own. Do not use this object as well."""
         return SyncInvalidationPublisher(self)
@@ -119,7 +126,7 @@ class InvalidationPublisher:
         self._leave_home()
         self._home = os.getpid(), asyncio.get_running_loop()
         try:
-            cache = self.new_distributed_cache() if self.new_distributed_cache else None
+            cache = self.new_l2()
             if cache is not None:
                 self._remover = Remover(cache, self.timeout_seconds / 4)
                 await self._remover.open()

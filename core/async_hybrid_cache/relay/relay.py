@@ -95,7 +95,7 @@ class OutboxRelay:
 
     async def _run(self, link: Link, log: EventLog) -> None:
         publisher = self._publisher
-        cache = publisher.new_distributed_cache() if publisher.new_distributed_cache else None
+        cache = publisher.new_l2()
         remover = Remover(cache, publisher.timeout_seconds / 4) if cache is not None else None
         try:
             await supervise(link, "relay", lambda: self._serve(link, log, remover))
