@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from async_hybrid_cache.testing.distributed_concurrency import DistributedConcurrencyContract
 from async_hybrid_cache.testing.distributed_contract import DistributedContract, data_of, put
+from async_hybrid_cache.testing.distributed_watches import WatchContract
 from async_hybrid_cache.testing.worlds import DistributedWorld
 from async_hybrid_cache_brokers.redis import RedisDistributedCache, RedisStreamsLog
 from tests.servers.server import Server
@@ -41,7 +42,7 @@ class RedisWorld(DistributedWorld):
         await self._client.aclose()
 
 
-class TestRedisDistributed(DistributedContract, DistributedConcurrencyContract):
+class TestRedisDistributed(DistributedContract, DistributedConcurrencyContract, WatchContract):
     @pytest.fixture(params=[False, True], ids=["bytes", "decoded"])
     def world(self, valkey: Server, request: pytest.FixtureRequest) -> RedisWorld:
         return RedisWorld(valkey.url, decode_responses=request.param)

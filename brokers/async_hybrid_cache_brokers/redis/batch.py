@@ -90,8 +90,10 @@ class Batch:
                 continue
             if isinstance(value, bytes):
                 answer.set_result(hit(value, now))
+            elif value > 0:
+                answer.set_result(Miss(f"{token}{number}"))
             else:
-                answer.set_result(Miss(f"{token}{number}" if value else None))
+                answer.set_result(Miss(None, -value / 1000))
 
 
 def failure(error: Exception) -> DistributedCacheError:

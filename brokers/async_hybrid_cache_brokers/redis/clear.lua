@@ -7,3 +7,4 @@ end
 -- the hash never expires: it holds one field for each scope cleared since all were, and these are few
 if not ARGV[1] then redis.call('UNLINK', KEYS[1]) end
 redis.call('HSET', KEYS[1], ARGV[1] or ALL, fixed(latest))
+wake(KEYS[1])

@@ -101,6 +101,16 @@ class Link:
                 await self.drop()
                 raise
 
+    async def send(self, *command: Any) -> None:
+        """Send one command, whose reply `receive` brings."""
+        if not self.alive:
+            raise RedisConnectionError("the connection was lost")
+        await self._connection.send_command(*command, check_health=False)
+
+    async def receive(self) -> Any:
+        """The next reply or message, whenever it comes."""
+        return await self._connection.read_response()
+
     async def run(self, script: Script, keys: Sequence[Any], args: Sequence[Any]) -> Any:
         """The reply of a script, which is sent in full where the server does not know it (any more)."""
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -19,13 +19,15 @@ from async_hybrid_cache_codecs import Serializer
 from .batch import Batch, Group, failure
 from .client import Link, LinkPool, Script, checked
 from .layout import clears_key, entry_key, millis, scope_field, stamp_digits, utf8
+from .watches import Watches
 
 __all__ = ["RedisDistributedCache"]
 
-_LEASE = Script("generation", "lease")
-_FILL = Script("generation", "fill")
-_RELEASE = Script("generation", "release")
-_CLEAR = Script("generation", "clear")
+_LEASE = Script("generation", "wake", "lease")
+_FILL = Script("generation", "wake", "fill")
+_RELEASE = Script("generation", "wake", "release")
+_DELETE = Script("wake", "delete")
+_CLEAR = Script("generation", "wake", "clear")
 
 _CONNECTIONS = 4
 
@@ -50,6 +52,7 @@ class RedisDistributedCache:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: LinkPool | None = None
         self._batch: Batch | None = None
+        self._watches: Watches | None = None
 
     def __repr__(self) -> str:
         return f"RedisDistributedCache({self._prefix!r})"
@@ -64,10 +67,14 @@ class RedisDistributedCache:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop, self._pool, self._batch = loop, LinkPool(self._redis, _CONNECTIONS), None
+            self._watches = Watches(self._redis, self._clears)
 
     async def close(self) -> None:
         """Cut every connection, without waiting for the server; calls under way fail."""
         pool, self._pool, self._batch, self._loop = self._pool, None, None, None
+        watches, self._watches = self._watches, None
+        if watches is not None:
+            await watches.close()
         if pool is not None:
             await pool.close()
             await asyncio.sleep(0)  # the transports are told in the next turn of the loop
@@ -103,12 +110,18 @@ class RedisDistributedCache:
         """Delete entries and leases, which live under the same keys."""
         if keys:
             async with self._link() as link:
-                await link.call("UNLINK", *(self._key(scope, key) for key in keys))
+                await link.run(_DELETE, [self._key(scope, key) for key in keys], [])
 
     async def clear(self, scope: str | None) -> None:
         """Begin a new generation, in which entries and leases of older ones count as missing."""
         async with self._link() as link:
             await link.run(_CLEAR, [self._clears], [] if scope is None else [scope_field(scope)])
+
+    def watch(self, scope: str, key: str) -> AbstractAsyncContextManager[asyncio.Event]:
+        """What is set once a lease on the key may have ended; by a message, over one more connection."""
+        if self._watches is None:
+            raise DistributedCacheError(f"{self!r} is not open")
+        return self._watches.watch(self._key(scope, key))
 
     @asynccontextmanager
     async def _link(self) -> AsyncIterator[Link]:

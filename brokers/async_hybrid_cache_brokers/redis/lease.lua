@@ -1,3 +1,3 @@
 -- Replaces whatever is there by a lease. KEYS: clears, key. ARGV: scope, token, milliseconds.
 local generation = generations(KEYS[1], {ARGV[1]})[1]
-redis.call('SET', KEYS[2], 'L' .. generation .. ARGV[2], 'PX', ARGV[3])
+lease(KEYS[2], 'L' .. generation .. ARGV[2], ARGV[3])

@@ -1,0 +1,2 @@
+-- Deletes entries and leases. KEYS: them.
+for _, key in ipairs(KEYS) do drop(key) end

@@ -1,0 +1,134 @@
+"""Who waits for a lease to end is told so, over one connection for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from .batch import failure
+from .client import Link
+
+__all__ = ["Watches"]
+
+
+class Watches:
+    """Subscriptions to the channels of single keys, and to the one of clears, which concern every key.
+
+    Connects when somebody first watches. A connection that is lost wakes everybody, and the next watch makes another.
+    """
+
+    def __init__(self, redis: Redis, clears: bytes) -> None:
+        self._redis = redis
+        self._clears = clears
+        self._turn = asyncio.Lock()
+        self._link: Link | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._events: dict[bytes, set[asyncio.Event]] = {}
+        # replies to SUBSCRIBE come in its order
+        self._unconfirmed: deque[asyncio.Future[None]] = deque()
+
+    @asynccontextmanager
+    async def watch(self, channel: bytes) -> AsyncIterator[asyncio.Event]:
+        """An event that is set with the next message of `channel`, or one of a clear."""
+        changed = asyncio.Event()
+        try:
+            await self._subscribe(channel, changed)
+        except (RedisError, OSError) as error:
+            self._leave(channel, changed)
+            raise failure(error) from error
+        except BaseException:
+            # a server that did not answer in time
+            self._leave(channel, changed)
+            await self._lose()
+            raise
+        try:
+            yield changed
+        finally:
+            if self._leave(channel, changed) and self._link is not None:
+                with suppress(RedisError, OSError):
+                    await self._link.send("UNSUBSCRIBE", channel)
+
+    async def close(self) -> None:
+        """Cut the connection. Never raises."""
+        await self._lose()
+
+    async def _subscribe(self, channel: bytes, changed: asyncio.Event) -> None:
+        async with self._turn:
+            if self._link is None or not self._link.alive:
+                await self._lose()
+                link = Link(self._redis)
+                await link.connect()
+                self._link, self._reading = link, asyncio.create_task(self._read(link))
+                self._ask(self._clears)
+                await link.send("SUBSCRIBE", self._clears)
+            self._events.setdefault(channel, set()).add(changed)
+            # again where somebody else did already: the reply says that it has been done
+            confirmed = self._ask(channel)
+            await self._link.send("SUBSCRIBE", channel)
+        await confirmed
+
+    def _ask(self, channel: bytes) -> asyncio.Future[None]:
+        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._unconfirmed.append(confirmed)
+        return confirmed
+
+    def _leave(self, channel: bytes, changed: asyncio.Event) -> bool:
+        """Whether nobody watches the channel any more."""
+        events = self._events.get(channel, set())
+        events.discard(changed)
+        if not events:
+            self._events.pop(channel, None)
+        return not events
+
+    async def _read(self, link: Link) -> None:
+        try:
+            while True:
+                try:
+                    kind, channel, _ = await link.receive()
+                except ResponseError as error:
+                    self._confirm(error)
+                    continue
+                if kind == b"subscribe":
+                    self._confirm(None)
+                elif kind == b"message":
+                    self._wake(None if channel == self._clears else channel)
+        except (RedisError, OSError) as error:
+            self._end(link, error)
+
+    def _confirm(self, error: Exception | None) -> None:
+        confirmed = self._unconfirmed.popleft()
+        if confirmed.done():
+            return
+        if error is None:
+            confirmed.set_result(None)
+        else:
+            confirmed.set_exception(error)
+            confirmed.exception()  # nobody waits for the one of clears
+
+    def _wake(self, channel: bytes | None) -> None:
+        woken = list(self._events.values()) if channel is None else [self._events.get(channel, set())]
+        for events in woken:
+            for event in events:
+                event.set()
+
+    def _end(self, link: Link, error: Exception) -> None:
+        if self._link is link:
+            self._link = None
+            while self._unconfirmed:
+                self._confirm(error)
+            self._wake(None)
+
+    async def _lose(self) -> None:
+        link, reading = self._link, self._reading
+        self._reading = None
+        if link is not None:
+            self._end(link, ConnectionError("the connection was cut"))
+            await link.drop()
+        if reading is not None:
+            reading.cancel()
+            await asyncio.wait({reading})
