@@ -18,7 +18,7 @@ class ValkeyPair:
     """Clients use `url`, which follows the promotion, as the address of a managed service does.
 
     `lose_tail` makes the replica miss what is written from then on; `promote` kills the primary and puts the
-    replica in its place.
+    replica in its place; `rejoin` makes the old primary the replica of the new one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,9 +37,7 @@ class ValkeyPair:
         self.replica.open()
         self._front = self._proxies.enter_context(Proxy(self.primary.url))
         self._link = self._proxies.enter_context(Proxy(self.primary.url))
-        self.primary.command("CONFIG SET repl-diskless-sync-delay 0")
-        self.replica.command(f"REPLICAOF {LOOPBACK} {self._link.port}")
-        self.await_replica()
+        self._replicate()
 
     def await_replica(self) -> None:
         """Return once the replica has everything that the primary has now."""
@@ -55,11 +53,20 @@ class ValkeyPair:
         self._link.stall()
 
     def promote(self) -> None:
-        """Kill the primary, for good; the replica takes writes and has `url` when this returns."""
+        """Kill the primary; the replica takes writes and has `url` when this returns."""
         self.primary.kill()
         self._link.cut()
         self.replica.command("REPLICAOF NO ONE")
         self._front.target(self.replica.url)
+
+    def rejoin(self) -> None:
+        """After `promote`: start the old primary again, and return once it has all that the new one has."""
+        self.primary, self.replica = self.replica, self.primary
+        self.replica.start()
+        self._link.target(self.primary.url)
+        self._link.heal()
+        self._link.flow()
+        self._replicate()
 
     def proxy(self) -> Proxy:
         """A proxy in front of `url`, for one client."""
@@ -70,6 +77,11 @@ class ValkeyPair:
         self._proxies.close()
         self.replica.close()
         self.primary.close()
+
+    def _replicate(self) -> None:
+        self.primary.command("CONFIG SET repl-diskless-sync-delay 0")
+        self.replica.command(f"REPLICAOF {LOOPBACK} {self._link.port}")
+        self.await_replica()
 
     def _replicated(self) -> bool:
         theirs, ours = _replication(self.replica), _replication(self.primary)

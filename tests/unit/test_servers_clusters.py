@@ -101,3 +101,19 @@ def test_a_valkey_pair_loses_nothing_unless_told_to(tmp_path: Path) -> None:
         pair.promote()
         with Redis.from_url(pair.url) as client:
             assert client.llen("kept") == 100
+
+
+def test_a_valkey_pair_can_be_promoted_again_once_the_old_primary_is_back(tmp_path: Path) -> None:
+    with closing(ValkeyPair(tmp_path)) as pair:
+        pair.open()
+        for turn in range(2):
+            with Redis.from_url(pair.url) as client:
+                client.set("kept", turn)
+                pair.lose_tail()
+                client.set("kept", "lost")
+                pair.promote()
+                assert client.get("kept") == b"%d" % turn
+            pair.rejoin()
+        pair.promote()
+        with Redis.from_url(pair.url) as client:
+            assert client.get("kept") == b"1"
