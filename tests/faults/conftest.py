@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.faults.fleet", "tests.faults.places", "tests.faults.process")
+pytest.register_assert_rewrite(
+    "tests.faults.child", "tests.faults.fleet", "tests.faults.places", "tests.faults.process"
+)
 
 from benchmarks.outage.breakable import LockedFile  # noqa: E402
 from tests.faults.database import Database  # noqa: E402

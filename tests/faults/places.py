@@ -128,13 +128,17 @@ class NatsPlace:
 
     async def trim(self) -> None:
         """Purge all events but the last."""
-        async with self._jetstream() as jetstream:
-            await jetstream.purge_stream(self.stream, subject=f"{self.stream}.events", keep=1)
+        await self.purge(self.stream, subject=f"{self.stream}.events", keep=1)
 
     async def delete(self) -> None:
         """Delete the stream."""
         async with self._jetstream() as jetstream:
             assert await jetstream.delete_stream(self.stream)
+
+    async def purge(self, stream: str, **what: Any) -> None:
+        """Purge any stream, a bucket's for example."""
+        async with self._jetstream() as jetstream:
+            await jetstream.purge_stream(stream, **what)
 
     async def append_foreign(self) -> None:
         """A message without our headers."""

@@ -17,8 +17,8 @@ from .database import Database
 from .member import Member, new_cache
 
 
-async def serve(member: Member) -> None:
-    """Answer until the input ends."""
+async def serve(member: Any) -> None:
+    """Answer with the methods of `member` until the input ends."""
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
