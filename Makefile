@@ -10,7 +10,7 @@ WORKERS := $(if $(filter-out tests,$(TESTS)),,--numprocesses=logical --maxproces
 SEEDS ?= 200
 SERVERS ?= local
 
-.PHONY: help demo test lint bench outage simulate mutations clean
+.PHONY: help demo test lint bench outage faults simulate mutations clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 12
@@ -35,6 +35,9 @@ bench: $(READY)  ## figures, as ratios against peers in the same run
 
 outage: $(READY)  ## a broker away for SECONDS=30 under three writers and three readers; BROKER as for demo
 	@$(PY) -m benchmarks.outage $(if $(BROKER),--broker $(BROKER)) $(if $(SECONDS),--seconds $(SECONDS))
+
+faults: $(READY)  ## a broker broken in every way under load for SECONDS=300, and every read judged; BROKER=sqlite, redis, nats or kafka, SEED, REPORT=path.json
+	@$(PY) -m tests.faultrun $(if $(BROKER),--broker $(BROKER)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
 
 simulate: $(READY)  ## the simulation over SEEDS=200 seeds; a failing one is shortened and printed
 	@$(PY) -m tests.simulation --seeds $(SEEDS)
