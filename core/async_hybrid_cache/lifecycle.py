@@ -208,7 +208,7 @@ class Lifecycle:
         while self.changing and self._loop.time() < deadline:  # noqa: ASYNC110 - a count, and only here
             await asyncio.sleep(0.01)
         if self._l2:
-            await self._l2.review()
+            await self._l2.review(last=True)
         if self._l2 and self._l2.late and not self._l2.breaker.is_open:
             await self._l2.catch_up(self._announce)
         if self._l2 and (left := self._l2.late_deletes):

@@ -93,18 +93,22 @@ class SharedTier:
         self.stale = 0
         self.fills = 0
         self.refused = 0
-        self.overtaken = 0
         self.errors = 0
         self.undecodable = 0
         self.unencodable = 0
         self._reported: set[str] = set()
         if isinstance(cache, AdaptedCache):
-            cache.on_overtaken = self._overtaken
+            cache.on_overtaken = self._later
 
     @property
     def late_deletes(self) -> int:
         """How many deletes are still to be done."""
         return len(self.late) + len(self._doing)
+
+    @property
+    def overtaken(self) -> int:
+        """How many values were found that a change had overtaken, where L2 has no leases of its own."""
+        return self.cache.overtaken if isinstance(self.cache, AdaptedCache) else 0
 
     @property
     def usable(self) -> bool:
@@ -275,16 +279,12 @@ class SharedTier:
             if self._journal:
                 self._journal.close(notes)
 
-    async def review(self) -> None:
+    async def review(self, *, last: bool = False) -> None:
         """Where L2 has no leases of its own: find the fills by this process that an event overtook."""
         if isinstance(self.cache, AdaptedCache):
             with contextlib.suppress(DistributedCacheError):
-                while not self.breaker.is_open and await self._call(self.cache.review()):
+                while not self.breaker.is_open and await self._call(self.cache.review(last=last)):
                     pass
-
-    def _overtaken(self, event: KeysRemoved) -> None:
-        self.overtaken += 1
-        self._later(event)
 
     def _suspect(self, scope: str, key: str) -> bool:
         return self.late.covers(scope, key) or self._doing.covers(scope, key)

@@ -41,8 +41,8 @@ class DistributedStats(msgspec.Struct, frozen=True, kw_only=True):
     - `stale`: entries found but refused, as older than an invalidation or of another epoch.
     - `fills`: values stored.
     - `fills_refused`: values not stored, since their lease was voided by a removal meanwhile.
-    - `fills_overtaken`: values that were stored in a plain cache although a removal had overtaken them; each is
-      deleted, and announced once more.
+    - `fills_overtaken`: values found in a plain cache although a removal had overtaken them; each is deleted, and the
+      removal announced once more.
     - `errors`: calls that failed or timed out.
     - `undecodable`: entries that the serializer could not read, each a miss as well.
     - `unencodable`: values that the serializer could not take, which so stay in L1 alone.

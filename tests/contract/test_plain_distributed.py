@@ -14,7 +14,7 @@ from async_hybrid_cache.plain import PlainDistributedCache, adapted
 from async_hybrid_cache.testing.distributed_concurrency import DistributedConcurrencyContract
 from async_hybrid_cache.testing.distributed_contract import DistributedContract
 from async_hybrid_cache.testing.worlds import DistributedWorld
-from tests.contract.plain_redis import PlainRedis
+from tests.plain_redis import PlainRedis
 from tests.servers.server import Server
 from tests.unit.core.plain_memory import PlainMemory
 

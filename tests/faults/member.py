@@ -17,6 +17,7 @@ from async_hybrid_cache.filecheckpoint import FileCheckpointStore
 from async_hybrid_cache.stats import CacheStats
 
 from .database import Database
+from .plain import PLAIN, new_plain_cache
 from .tape import Heard, Tape
 
 __all__ = ["Browsed", "Change", "Member", "Written", "new_cache"]
@@ -158,6 +159,8 @@ def new_cache(
 
     With `instance_id`, one that keeps its checkpoints in `folder`.
     """
+    if url.startswith(PLAIN):
+        return new_plain_cache(url, namespace)
     options = None if bound is None else CacheOptions(max_staleness_seconds=None if math.isinf(bound) else bound)
     if instance_id is None or folder is None:
         return AsyncHybridCache.from_url(url, namespace=namespace, options=options)

@@ -18,6 +18,7 @@ from .entry import Entry, Name, entry_key, generation_key, opened, sealed
 from .fills import Fills
 from .generations import Generations
 from .leases import Leases
+from .reports import Reports
 
 if TYPE_CHECKING:
     from .protocol import PlainDistributedCache
@@ -32,9 +33,9 @@ _LONGEST_SECONDS = 10 * 366 * 86_400
 class AdaptedCache:
     """Adds what a plain cache has not: stamps, clears, and leases, which reach no further than this process.
 
-    So a fill cannot be refused by the cache itself. Instead `heard` is told of every event, and a fill that one
-    overtook is deleted again: at once where it was just under way, else by `review`. Either way `on_overtaken` is
-    called, for a delete that is announced: whoever read the value meanwhile must hear that it is gone.
+    So a fill cannot be refused by the cache itself. Instead `heard` is told of every event, and a value that one
+    overtook is deleted by whoever finds it: its filler, which looks, or a reader. Then `review` hands it to
+    `on_overtaken`, for a delete that is announced: whoever read the value meanwhile must hear that it is gone.
     """
 
     def __init__(self, plain: PlainDistributedCache, clock: Clock, rng: random.Random) -> None:
@@ -45,8 +46,11 @@ class AdaptedCache:
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._leases = Leases(clock.monotonic)
         self._fills = Fills()
+        self._reports = Reports(clock.monotonic)
         self._generations = Generations(self._get_generation, self._put_generation, clock, rng)
         self.on_overtaken: Callable[[KeysRemoved], object] = lambda event: None
+        self.overtaken = 0
+        """Values that were found after a change had overtaken them."""
 
     def __repr__(self) -> str:
         return f"AdaptedCache({type(self._plain).__name__})"
@@ -74,6 +78,8 @@ class AdaptedCache:
         if entry is not None and entry.generation == generation:
             remaining = (entry.expires_at - self._now_ms()) / 1000
             if entry.stamp < oldest:
+                if entry.stamp < self._fills.changed_at(name):
+                    self._found(name)
                 await self._delete(name)
             elif remaining > 0:
                 return Hit(entry.data, entry.stamp, remaining)
@@ -82,9 +88,14 @@ class AdaptedCache:
 
     async def lease(self, scope: str, key: str, *, lease_seconds: float) -> str:
         """Delete, and take a lease in this process."""
+        name = scope, key
+        position = self._fills.doubt(name)
+        if position is not None:
+            # a refresh is not announced, as a removal is
+            await self._look_at(name, position)
         await self.delete(scope, [key])
         generation = await self._generations.current(scope)
-        return self._leases.replace((scope, key), lease_seconds, generation).token
+        return self._leases.replace(name, lease_seconds, generation).token
 
     async def fill(self, scope: str, key: str, data: bytes, *, stamp: Position, ttl: float, token: str) -> bool:
         """Set, then look whether something came in between; False where it did, and what was set is deleted again."""
@@ -102,10 +113,10 @@ class AdaptedCache:
             # also where no answer came: it may have been stored, or be stored yet
             self._leases.end(name, lease)
             if not lease.covers(stamp):
-                self._report(name)
+                self._found(name)
         if lease.covers(stamp):
             return True
-        await self.delete(scope, [key])
+        await self._delete(name)
         return False
 
     async def release(self, scope: str, key: str, *, token: str) -> None:
@@ -137,9 +148,8 @@ class AdaptedCache:
                 for key in event.keys:
                     name = event.scope, key
                     self._leases.overtake(name, position)
-                    surplus = self._fills.overtake(name, position)
-                    if surplus is not None:
-                        self._report(surplus)
+                    self._fills.change(name, position)
+                    self._reports.cancel(name, position)
             case ScopeCleared():
                 self._cleared(event.scope, position)
             case CacheCleared():
@@ -153,21 +163,25 @@ class AdaptedCache:
         self._fills.forget_scope(scope)
         self._generations.forget(scope)
 
-    async def review(self) -> bool:
-        """Look at some fills that are in doubt; False where there were none."""
+    async def review(self, *, last: bool) -> bool:
+        """Look at some fills that are in doubt, then report what is due, or everything; False where none was left."""
         doubtful = self._fills.doubtful(_AT_ONCE)
         await _all(self._look_at(name, position) for name, position in doubtful)
+        for scope, key in self._reports.take(all_of_them=last):
+            self.on_overtaken(KeysRemoved(scope, (key,)))
         return bool(doubtful)
 
     async def _look_at(self, name: Name, position: Position) -> None:
         entry = await self._entry(name)
         self._fills.settle(name, position)
         if entry is not None and entry.stamp < position:
-            self._report(name)
+            self._found(name)
+            await self._delete(name)
 
-    def _report(self, name: Name) -> None:
+    def _found(self, name: Name) -> None:
+        self.overtaken += 1
         self._fills.forget(name)
-        self.on_overtaken(KeysRemoved(name[0], (name[1],)))
+        self._reports.add(name, self._fills.changed_at(name))
 
     # -- the plain cache -------------------------------------------------------------------------------------
 

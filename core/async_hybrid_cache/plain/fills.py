@@ -12,37 +12,38 @@ __all__ = ["Fills"]
 
 
 class Fills:
-    """The newest fills by this process, and those of them which an event has overtaken: the doubtful ones.
+    """The newest fills by this process, those of them that an event has overtaken, and the newest changes of keys.
 
-    Where the change deleted before the fill arrived, the overtaken value is still there; most often it is not. Both
-    are bounded: the oldest fill is forgotten, the oldest doubt is handed out as `surplus`.
+    Where the change deleted before the fill arrived, the overtaken value is still there; most often it is not. So an
+    overtaken fill is in doubt until somebody looks. All three tables forget their oldest names.
     """
 
     def __init__(self, max_names: int = 16_384) -> None:
         self._max = max_names
         self._stamps: OrderedDict[Name, Position] = OrderedDict()
         self._doubts: OrderedDict[Name, Position] = OrderedDict()
+        self._changes: OrderedDict[Name, Position] = OrderedDict()
 
     def begin(self, name: Name, stamp: Position) -> None:
         """A fill is about to be sent; from now on it may arrive."""
-        self._stamps[name] = stamp
-        self._stamps.move_to_end(name)
-        if len(self._stamps) > self._max:
-            self._stamps.popitem(last=False)
+        self._put(self._stamps, name, stamp)
 
     def stored(self, name: Name, stamp: Position) -> None:
         """It has arrived, in the place of what was there."""
         if self._doubts.get(name, ORIGIN) <= stamp:
             self._doubts.pop(name, None)
 
-    def overtake(self, name: Name, position: Position) -> Name | None:
-        """The name was changed at `position`; returns a doubt that there is no more room for."""
+    def change(self, name: Name, position: Position) -> None:
+        """The name was changed at `position`; an own change is known before those of others that precede it."""
+        self._put(self._changes, name, max(position, self.changed_at(name)))
         stamp = self._stamps.get(name)
-        if stamp is None or position <= stamp:
-            return None
-        del self._stamps[name]
-        self._doubts[name] = position
-        return self._doubts.popitem(last=False)[0] if len(self._doubts) > self._max else None
+        if stamp is not None and stamp < position:
+            del self._stamps[name]
+            self._put(self._doubts, name, position)
+
+    def changed_at(self, name: Name) -> Position:
+        """Where the name was changed last, as far as is known."""
+        return self._changes.get(name, ORIGIN)
 
     def forget(self, name: Name) -> None:
         """What was filled is deleted."""
@@ -51,7 +52,7 @@ class Fills:
 
     def forget_scope(self, scope: str | None) -> None:
         """The same for a scope, or for all."""
-        for table in (self._stamps, self._doubts):
+        for table in (self._stamps, self._doubts, self._changes):
             for name in [name for name in table if scope is None or name[0] == scope]:
                 del table[name]
 
@@ -59,7 +60,17 @@ class Fills:
         """Some of those that are to be looked at, and the position that overtook each."""
         return list(islice(self._doubts.items(), limit))
 
+    def doubt(self, name: Name) -> Position | None:
+        """The position that put this one in doubt."""
+        return self._doubts.get(name)
+
     def settle(self, name: Name, position: Position) -> None:
         """It was looked at, with `position` in mind."""
         if self._doubts.get(name) == position:
             del self._doubts[name]
+
+    def _put(self, table: OrderedDict[Name, Position], name: Name, position: Position) -> None:
+        table[name] = position
+        table.move_to_end(name)
+        if len(table) > self._max:
+            table.popitem(last=False)
