@@ -27,8 +27,12 @@ KEYS = [f"key-{number}" for number in range(4)]
 
 
 @asynccontextmanager
-async def plain_member(place: Place, database: Database, plain: PlainRedis, **stream: int) -> AsyncIterator[Member]:
-    bus = find_broker(place.url).bus(place.url, namespace=place.namespace, stream=StreamOptions(**stream))
+async def plain_member(
+    place: Place, database: Database, plain: PlainRedis, replay_records: int = 10_000
+) -> AsyncIterator[Member]:
+    bus = find_broker(place.url).bus(
+        place.url, namespace=place.namespace, stream=StreamOptions(replay_records=replay_records)
+    )
     async with AsyncHybridCache(distributed_cache=plain, invalidation_bus=bus) as cache:
         yield Member(cache, database)
 
