@@ -6,6 +6,7 @@ import pytest
 
 from async_hybrid_cache.testing.distributed_concurrency import DistributedConcurrencyContract
 from async_hybrid_cache.testing.distributed_contract import DistributedContract
+from async_hybrid_cache.testing.distributed_watches import WatchContract
 from async_hybrid_cache.testing.worlds import DistributedWorld
 from async_hybrid_cache_brokers.sqlite import SqliteDistributedCache, SqliteLog
 
@@ -28,7 +29,7 @@ class SqliteWorld(DistributedWorld):
         await self._log.close()
 
 
-class TestSqliteDistributed(DistributedContract, DistributedConcurrencyContract):
+class TestSqliteDistributed(DistributedContract, DistributedConcurrencyContract, WatchContract):
     @pytest.fixture
     def world(self, tmp_path: Path) -> SqliteWorld:
         return SqliteWorld(tmp_path / "cache.db")

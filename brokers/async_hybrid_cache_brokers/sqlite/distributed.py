@@ -6,7 +6,9 @@ import os
 import secrets
 import sqlite3
 import time
+from asyncio import Event
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 from async_hybrid_cache.distributed import Hit, Miss
@@ -18,6 +20,7 @@ from async_hybrid_cache_codecs import Serializer
 from .connection import BOOT, Connection, closed, database_path, transaction
 from .failures import UNUSABLE, explain
 from .transactions import Transactions
+from .watches import Watches
 
 __all__ = ["SqliteDistributedCache"]
 
@@ -66,6 +69,7 @@ class SqliteDistributedCache:
         self._path = database_path(path)
         self._max_bytes = positive_int("max_bytes", max_bytes)
         self._connections: tuple[Connection, ...] = ()
+        self._watches: Watches | None = None
         self._reads: Transactions | None = None
         self._writes: Transactions | None = None
 
@@ -80,6 +84,7 @@ class SqliteDistributedCache:
     async def open(self) -> None:
         """Open the file, and create it where there is none."""
         await self.close()
+        self._watches = Watches(self._path)
         # apart, so that waiting for another process's write never delays a hit
         writer, reader = Connection(self._path, _prepare), Connection(self._path, _prepare)
         self._connections = writer, reader
@@ -92,6 +97,9 @@ class SqliteDistributedCache:
 
     async def close(self) -> None:
         """Close the connections."""
+        watches, self._watches = self._watches, None
+        if watches is not None:
+            watches.close()
         connections, self._connections = self._connections, ()
         transactions, self._reads, self._writes = (self._reads, self._writes), None, None
         for running in transactions:
@@ -115,7 +123,9 @@ class SqliteDistributedCache:
 
     async def lease(self, scope: str, key: str, *, lease_seconds: float) -> str:
         """Delete the entry, void any lease on it, and take a new one."""
-        return await self._run(self._writes, lambda db: self._lease(db, scope, key, lease_seconds))
+        token = await self._run(self._writes, lambda db: self._lease(db, scope, key, lease_seconds))
+        self._wake(scope, key)
+        return token
 
     async def fill(self, scope: str, key: str, data: bytes, *, stamp: Position, ttl: float, token: str) -> bool:
         """Store `data` for `ttl` seconds if `token` is live; False where it is not or `data` is too large."""
@@ -134,23 +144,39 @@ class SqliteDistributedCache:
             self._make_room(db, now)
             return filled == 1
 
-        return await self._run(self._writes, work)
+        filled = await self._run(self._writes, work)
+        self._wake(scope, key)
+        return filled
 
     async def release(self, scope: str, key: str, *, token: str) -> None:
         """Remove the lease `token`, where it is still there."""
         statement = "DELETE FROM ahc_entries WHERE scope = ? AND key = ? AND token = ?"
         await self._run(self._writes, lambda db: db.execute(statement, (scope, key, token)))
+        self._wake(scope, key)
 
     async def delete(self, scope: str, keys: Sequence[str]) -> None:
         """Delete the entries and void the leases on them."""
         rows = [(scope, key) for key in keys]
         statement = "DELETE FROM ahc_entries WHERE scope = ? AND key = ?"
         await self._run(self._writes, lambda db: db.executemany(statement, rows))
+        self._wake(scope, *keys)
 
     async def clear(self, scope: str | None) -> None:
         """Delete every entry and void every lease of one scope, or of all (`None`)."""
         where, values = ("", ()) if scope is None else (" WHERE scope = ?", (scope,))
         await self._run(self._writes, lambda db: db.execute(f"DELETE FROM ahc_entries{where}", values))
+        if self._watches is not None:
+            self._watches.wake_all()
+
+    def watch(self, scope: str, key: str) -> AbstractAsyncContextManager[Event]:
+        """What is set once a lease on the key may have ended; other processes tell it over a datagram socket."""
+        if self._watches is None:
+            raise DistributedCacheError(f"the L2 at {self._path} is not open")
+        return self._watches.watch(scope, key)
+
+    def _wake(self, scope: str, *keys: str) -> None:
+        if self._watches is not None:
+            self._watches.wake(scope, keys)
 
     async def _run(self, transactions: Transactions | None, work: Callable[[sqlite3.Connection], T]) -> T:
         if transactions is None:
@@ -199,7 +225,7 @@ def _find(db: sqlite3.Connection, scope: str, key: str, oldest: Position) -> Hit
         return None
     data, epoch, offset, expires = row
     if data is None:
-        return Miss(None)
+        return Miss(None, expires - now)
     stamp = Position(epoch, offset)
     return Hit(data, stamp, expires - now) if stamp >= oldest else None
 

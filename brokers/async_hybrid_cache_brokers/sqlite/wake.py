@@ -1,6 +1,6 @@
-"""How the processes on one file tell each other that something was appended.
+"""How the processes on one file tell each other that something was written.
 
-Every reader binds a datagram socket in a folder that all of them derive from the path; a writer sends a byte
+Every reader binds a datagram socket in a folder that all of them derive from the path; a writer sends a few bytes
 to every socket there after its commit. A lost wake-up costs a reader its next slow poll, nothing else. The last
 reader takes the folder away. Sockets of killed ones go when the next record is appended; where the folder is a
 temporary one, whose file may be gone, also when a reader of any other such file begins.
@@ -14,6 +14,7 @@ import os
 import secrets
 import socket
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 
 __all__ = ["WakeReceiver", "WakeSender", "wake_folder"]
@@ -21,6 +22,7 @@ __all__ = ["WakeReceiver", "WakeSender", "wake_folder"]
 _SUN_PATH = 107
 _NAME = len("/4194304-0123456789abcdef.sock")
 _ATTEMPTS = 10
+_MESSAGE_BYTES = 64
 
 
 def wake_folder(path: str) -> str:
@@ -75,8 +77,8 @@ class WakeSender:
         if self._socket is not None:
             self._socket.close()
 
-    def wake(self) -> None:
-        """Send a byte to every reader, and remove the sockets of those that were killed."""
+    def wake(self, message: bytes = b"\0") -> None:
+        """Send `message`, of at most 64 bytes, to every reader, and remove the sockets of those that were killed."""
         if self._socket is None:
             return
         try:
@@ -88,7 +90,7 @@ class WakeSender:
                 continue
             address = os.path.join(self._folder, name)
             try:
-                self._socket.sendto(b"\0", address)
+                self._socket.sendto(message, address)
             except ConnectionRefusedError:
                 with suppress(OSError):
                     os.unlink(address)
@@ -97,16 +99,25 @@ class WakeSender:
 
 
 class WakeReceiver:
-    """Counts wake-ups in the running loop. Without unix datagram sockets it never wakes anybody."""
+    """Counts wake-ups in the running loop, and calls `hear` with their messages.
 
-    def __init__(self, folder: str) -> None:
+    Without unix datagram sockets it never wakes anybody, and is not `bound`.
+    """
+
+    def __init__(self, folder: str, hear: Callable[[list[bytes]], None] | None = None) -> None:
         self.count = 0
+        self._hear = hear
         self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
         self._waiters: set[asyncio.Future[None]] = set()
         self._folder = folder
         self._address = os.path.join(folder, f"{self._process}-{secrets.token_hex(8)}.sock")
         self._socket: socket.socket | None = None
+
+    @property
+    def bound(self) -> bool:
+        """Whether it can be woken."""
+        return self._socket is not None
 
     def open(self) -> None:
         """Bind the socket, where this system and this folder have such sockets."""
@@ -160,10 +171,13 @@ class WakeReceiver:
 
     def _woken(self) -> None:
         assert self._socket is not None
+        messages: list[bytes] = []
         with suppress(BlockingIOError):
-            while self._socket.recv(1):
-                pass
+            while message := self._socket.recv(_MESSAGE_BYTES):
+                messages.append(message)
         self._release()
+        if self._hear is not None:
+            self._hear(messages)
 
     def _release(self) -> None:
         self.count += 1

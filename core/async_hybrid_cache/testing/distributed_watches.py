@@ -71,23 +71,21 @@ class WatchContract:
         tokens = [await token_for(l2, key) for key in keys]
 
         async def wait(key: str) -> bytes:
-            async with watchable(other).watch("scope", key) as changed:
-                waiting.add(key)
-                await changed.wait()
-            found = await get(other, key)
-            assert isinstance(found, Hit)
-            return found.data
+            while True:
+                async with watchable(other).watch("scope", key) as changed:
+                    if isinstance(found := await get(other, key), Hit):
+                        return found.data
+                    waiting.add(key)
+                    await changed.wait()
 
         waiting: set[str] = set()
         waits = [asyncio.create_task(wait(key)) for key in keys]
         await eventually(lambda: len(waiting) == len(keys))
-        last = waits.pop()
-        await asyncio.gather(
-            *(fill(l2, key, token, key.encode()) for key, token in zip(keys[:-1], tokens, strict=False))
-        )
+        last, last_key, last_token = waits.pop(), keys.pop(), tokens.pop()
+        await asyncio.gather(*(fill(l2, key, token, key.encode()) for key, token in zip(keys, tokens, strict=True)))
         async with asyncio.timeout(5):
-            assert await asyncio.gather(*waits) == [key.encode() for key in keys[:-1]]
-        assert await fill(l2, keys[-1], tokens[-1])
+            assert await asyncio.gather(*waits) == [key.encode() for key in keys]
+        assert await fill(l2, last_key, last_token)
         async with asyncio.timeout(5):
             assert await last == b"data"
 
