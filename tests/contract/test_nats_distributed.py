@@ -8,6 +8,7 @@ from nats.errors import NoRespondersError
 
 from async_hybrid_cache.testing.distributed_concurrency import DistributedConcurrencyContract
 from async_hybrid_cache.testing.distributed_contract import DistributedContract, data_of, put
+from async_hybrid_cache.testing.distributed_watches import WatchContract
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache.testing.worlds import DistributedWorld
 from async_hybrid_cache_brokers.nats.address import Address
@@ -57,7 +58,7 @@ class NatsWorld(DistributedWorld):
         return NatsKVDistributedCache(self._url, bucket=bucket, max_bytes=32 * 1024 * 1024, replicas=self._replicas)
 
 
-class TestNatsDistributed(DistributedContract, DistributedConcurrencyContract):
+class TestNatsDistributed(DistributedContract, DistributedConcurrencyContract, WatchContract):
     @pytest.fixture
     def world(self, nats: Server) -> NatsWorld:
         return NatsWorld(nats.url)

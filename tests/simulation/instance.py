@@ -245,6 +245,7 @@ class Instance:
         self.counts["fills_fenced"] += stats.fills_fenced
         self.counts["loads"] += stats.loads
         self.counts["stale_l2"] += stats.distributed.stale
+        self.counts["waits"] += stats.distributed.waits
         self.counts["replayed"] += self.reader.replayed
         self.counts["gaps"] += self.reader.gaps
         self.counts["duplicates"] += self.reader.duplicates

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from async_hybrid_cache import DistributedCacheError, Hit, Miss, MsgpackSerializer, Position, Serializer
@@ -27,9 +28,25 @@ class SharedStore:
         self.refused = 0
         self._tokens = 0
         self._deleted: dict[_Pair, _Entry] = {}
+        self._watchers: dict[_Pair, dict[asyncio.Event, Link]] = {}
+
+    def watch(self, pair: _Pair, changed: asyncio.Event, link: Link) -> None:
+        """From now on `changed` is set, over `link`, when a lease of `pair` ends."""
+        self._watchers.setdefault(pair, {})[changed] = link
+
+    def unwatch(self, pair: _Pair, changed: asyncio.Event) -> None:
+        """No longer."""
+        self._watchers.get(pair, {}).pop(changed, None)
+
+    def end_lease(self, pair: _Pair) -> None:
+        """Nobody holds the lease any more, and who watches is told."""
+        self.leases.pop(pair, None)
+        for changed, link in self._watchers.get(pair, {}).items():
+            link.tell(changed.set)
 
     def take(self, pair: _Pair, until: float) -> str:
         """A new lease, whoever had one before."""
+        self.end_lease(pair)
         self._tokens += 1
         self.leases[pair] = f"t{self._tokens}", until
         return f"t{self._tokens}"
@@ -39,7 +56,7 @@ class SharedStore:
         entry = self.entries.pop(pair, None)
         if entry is not None:
             self._deleted[pair] = entry
-        self.leases.pop(pair, None)
+        self.end_lease(pair)
 
     def leased(self, pair: _Pair, token: str, now: float) -> bool:
         """Whether `token` is the live lease."""
@@ -76,9 +93,9 @@ class SimulatedCache:
                 return Hit(entry[0], entry[1], entry[2] - now)
             if entry is not None:
                 store.drop(pair)
-            lease = store.leases.get(pair)
-            free = lease_seconds > 0 and not (lease is not None and lease[1] > now)
-            return Miss(store.take(pair, now + lease_seconds) if free else None)
+            held = max(0.0, store.leases.get(pair, ("", 0.0))[1] - now)
+            free = lease_seconds > 0 and not held
+            return Miss(store.take(pair, now + lease_seconds) if free else None, held)
 
         return await self._link.ask(serve)
 
@@ -95,8 +112,8 @@ class SimulatedCache:
             if not store.leased(pair, token, now):
                 store.refused += 1
                 return False
-            store.leases.pop(pair, None)
             store.entries[pair] = data, stamp, now + ttl
+            store.end_lease(pair)
             return True
 
         return await self._link.ask(serve)
@@ -104,7 +121,7 @@ class SimulatedCache:
     async def release(self, scope: str, key: str, *, token: str) -> None:
         def serve() -> None:
             if self._store.leased((scope, key), token, 0.0):
-                self._store.leases.pop((scope, key), None)
+                self._store.end_lease((scope, key))
 
         await self._link.ask(serve)
 
@@ -122,6 +139,15 @@ class SimulatedCache:
                     self._store.drop(pair)
 
         await self._link.ask(self._perhaps(serve))
+
+    @asynccontextmanager
+    async def watch(self, scope: str, key: str) -> AsyncIterator[asyncio.Event]:
+        changed = asyncio.Event()
+        try:
+            await self._link.ask(lambda: self._store.watch((scope, key), changed, self._link))
+            yield changed
+        finally:
+            self._store.unwatch((scope, key), changed)
 
     def _perhaps(self, serve: Callable[[], T]) -> Callable[[], T]:
         def served() -> T:

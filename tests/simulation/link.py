@@ -51,6 +51,10 @@ class Link:
         self._pass(lambda: self._arrived(serve, answer))
         return await answer
 
+    def tell(self, hear: Callable[[], None]) -> None:
+        """Carry what the server says unasked."""
+        self._pass(lambda: None if self.cut or self.half_open or self.killed or self._happens(self.loses) else hear())
+
     def _pass(self, arrive: Callable[[], None], seconds: float = _WAY_SECONDS) -> None:
         asyncio.get_running_loop().call_later(self._rng.uniform(0, seconds + self.slow), self._end_of_way, arrive)
 

@@ -12,6 +12,7 @@ _NEEDED = {
     "fenced": "fenced",
     "fills_fenced": "kept from filling",
     "refused": "refused a lease",
+    "waits": "waited for another's load",
     "replayed": "replayed",
     "warm starts": "restarted at a checkpoint",
     "coarsened": "coarsened",

@@ -92,7 +92,7 @@ class Bucket:
     ) -> None:
         self.name = checked_bucket(name)
         self.prefix = f"$KV.{name}."
-        self._stream = f"KV_{name}"
+        self.stream = f"KV_{name}"
         self._settings = {
             "subjects": [f"{self.prefix}>"],
             "retention": "limits",
@@ -120,7 +120,7 @@ class Bucket:
             async with self._opening:
                 await self._open()
         except (Error, OSError) as error:
-            raise self._failed(error) from error
+            raise self.failed(error) from error
 
     async def close(self) -> None:
         """Cut the connection, without waiting for the server; calls under way fail. Never raises."""
@@ -141,7 +141,7 @@ class Bucket:
 
     async def last(self, subject: str) -> Stored | None:
         """What `subject` holds."""
-        answer = await self._call(f"$JS.API.STREAM.MSG.GET.{self._stream}", _encode({"last_by_subj": subject}))
+        answer = await self._call(f"$JS.API.STREAM.MSG.GET.{self.stream}", _encode({"last_by_subj": subject}))
         if answer.message is not None:
             return Stored(answer.message.seq, answer.message.data, answer.message.time.timestamp())
         if answer.error is not None and answer.error.err_code == _NOT_FOUND:
@@ -176,7 +176,7 @@ class Bucket:
     async def purge(self, subjects: str | None = None) -> None:
         """Remove what `subjects`, which may hold wildcards, or all of them hold."""
         request = _encode({} if subjects is None else {"filter": subjects})
-        answer = await self._call(f"$JS.API.STREAM.PURGE.{self._stream}", request)
+        answer = await self._call(f"$JS.API.STREAM.PURGE.{self.stream}", request)
         if answer.error is not None:
             raise self._unexpected(answer)
 
@@ -190,15 +190,15 @@ class Bucket:
         except MaxPayloadError:
             raise
         except (Error, OSError, msgspec.DecodeError) as error:
-            raise self._failed(error) from error
+            raise self.failed(error) from error
 
     async def _try(self, subject: str, data: bytes, headers: Mapping[str, str] | None) -> _Answer:
-        connection = self._connection
-        if connection is None or not connection.alive:
-            connection = await self._again()
-        return _decode((await connection.request(subject, data, headers)).data)
+        return _decode((await (await self.connection()).request(subject, data, headers)).data)
 
-    async def _again(self) -> Connection:
+    async def connection(self) -> Connection:
+        """The connection, made again where it was lost."""
+        if self._connection is not None and self._connection.alive:
+            return self._connection
         if self._loop is None:
             raise self._failure(f"the NATS bucket {self.name!r} is not open")
         async with self._opening:
@@ -242,24 +242,24 @@ class Bucket:
 
     async def _create(self, connection: Connection) -> None:
         # microseconds since 1970: a bucket never stores so many that the next one would begin below its last
-        config = {**self._settings, "name": self._stream, "first_seq": time.time_ns() // 1000}
+        config = {**self._settings, "name": self.stream, "first_seq": time.time_ns() // 1000}
         try:
-            await connection.api(f"STREAM.CREATE.{self._stream}", config)
+            await connection.api(f"STREAM.CREATE.{self.stream}", config)
         except AccessRefused as error:
             raise self._failure(
                 f"the NATS bucket {self.name!r} does not exist, and may not be created with these credentials; "
-                f"create the stream {self._stream!r} with {_shown(self._settings)}"
+                f"create the stream {self.stream!r} with {_shown(self._settings)}"
             ) from error
         except APIError as error:
             if error.err_code != _EXISTS:  # somebody was quicker
                 raise self._failure(
                     f"the NATS bucket {self.name!r} cannot be created: {error.description}; "
-                    f"it was to be the stream {self._stream!r} with {_shown(self._settings)}"
+                    f"it was to be the stream {self.stream!r} with {_shown(self._settings)}"
                 ) from error
 
     async def _info(self, connection: Connection) -> None:
         self._asked = time.monotonic()
-        info = await connection.api(f"STREAM.INFO.{self._stream}")
+        info = await connection.api(f"STREAM.INFO.{self.stream}")
         # the answer's time is that of a moment after `_asked`
         self._ahead = datetime.fromisoformat(info["ts"]).timestamp() - self._asked
         wrong = {
@@ -269,7 +269,7 @@ class Bucket:
         }
         if wrong:
             raise self._failure(
-                f"the NATS bucket {self.name!r} exists, but the stream {self._stream!r} needs {_shown(wrong)}; "
+                f"the NATS bucket {self.name!r} exists, but the stream {self.stream!r} needs {_shown(wrong)}; "
                 "delete it, or name another bucket"
             )
 
@@ -279,7 +279,8 @@ class Bucket:
             if connection is not None:
                 await self._info(connection)
 
-    def _failed(self, error: Exception) -> CacheError:
+    def failed(self, error: Exception) -> CacheError:
+        """Our error for one of the driver's."""
         if isinstance(error, NoRespondersError):
             return self._failure(f"NATS: nobody answers for the bucket {self.name!r}; is it gone, or JetStream off?")
         if isinstance(error, APIError):

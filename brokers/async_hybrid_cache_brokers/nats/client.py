@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from nats.aio.msg import Msg
@@ -140,6 +141,17 @@ class Connection:
                 return await future
         finally:
             self._waiting.discard(future)
+
+    @contextmanager
+    def losing(self, lose: Callable[[], object]) -> Iterator[None]:
+        """Within the context, call `lose` where the connection is lost."""
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        lost.add_done_callback(lambda _: lose())
+        self._waiting.add(lost)
+        try:
+            yield
+        finally:
+            self._waiting.discard(lost)
 
     async def drop(self) -> None:
         """Cut the connection, without waiting for a server that may be frozen. Never raises."""

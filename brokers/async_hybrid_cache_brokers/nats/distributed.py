@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Unpack
 
 from nats.errors import MaxPayloadError
@@ -18,6 +19,7 @@ from .address import Access, Address
 from .bucket import Bucket
 from .names import token as subject_token
 from .records import Entry, Lease, decoded, encoded_entry, encoded_lease, lease_of, millis, token_of
+from .watches import watch
 
 __all__ = ["NatsKVDistributedCache"]
 
@@ -102,7 +104,7 @@ class NatsKVDistributedCache:
                 remaining = record.seconds - max(0.0, self._bucket.now() - stored.time) if record is not None else 0.0
                 if remaining > 0:
                     if isinstance(record, Lease):
-                        return Miss(None)
+                        return Miss(None, remaining)
                     if isinstance(record, Entry) and record.stamp >= oldest:
                         return Hit(record.data, record.stamp, remaining)
                     stale = True
@@ -161,8 +163,12 @@ class NatsKVDistributedCache:
         """
         entries = None if scope is None else f"{self._bucket.prefix}{subject_token(scope)}.*"
         await self._bucket.purge(entries)
-        await self._mark_deleted(f"{self._bucket.prefix}cleared")
+        await self._mark_deleted(self._cleared)
         await self._bucket.purge(entries)
+
+    def watch(self, scope: str, key: str) -> AbstractAsyncContextManager[asyncio.Event]:
+        """What is set once the key is written, or something cleared; by a consumer that ends with the context."""
+        return watch(self._bucket, self._subject(scope, key), self._cleared)
 
     async def _take_lease(self, subject: str, seconds: float, revision: int | None) -> str | None:
         ms = millis(seconds)
@@ -172,6 +178,10 @@ class NatsKVDistributedCache:
 
     async def _mark_deleted(self, subject: str, revision: int | None = None) -> None:
         await self._bucket.put(subject, b"", expected=revision, seconds=_MARKER_SECONDS)
+
+    @property
+    def _cleared(self) -> str:
+        return f"{self._bucket.prefix}cleared"
 
     def _subject(self, scope: str, key: str) -> str:
         return f"{self._bucket.prefix}{subject_token(scope)}.{subject_token(key)}"
