@@ -86,7 +86,8 @@ def test_threads_share_one_and_it_can_be_used_again_after_close(url: str, namesp
     assert len({receipt.position for receipt in receipts if receipt.position}) > 1
     publish.close()
     publish.close()
-    assert threading.active_count() == before
+    # a connection's thread ends a moment after the connection
+    asyncio.run(eventually(lambda: threading.active_count() <= before))
     assert publish.clear().position is not None
     assert publish.invalidate_tags("red").position is not None
     publish.close()

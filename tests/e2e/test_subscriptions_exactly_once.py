@@ -64,7 +64,7 @@ async def killed_again_and_again(settings: Settings, effects: Effects, kills: in
             async def all_of_them() -> bool:
                 return len(await effects()) >= len(keys)
 
-            await eventually(all_of_them, timeout=30.0, poll_seconds=0.05)
+            await eventually(all_of_them, timeout=120.0, poll_seconds=0.05)
             await cache.remove("the end")
 
             async def the_end() -> bool:
