@@ -59,6 +59,11 @@ class Crew:
         child = Child("tests.faultrun.worker", msgspec.json.encode(setup).decode(), log=self._folder / "workers.log")
         self._children[worker] = await self._stack.enter_async_context(child)
 
+    async def restart(self, worker: int) -> None:
+        """`start` after the last one's death, and let it go on with its load."""
+        await self.start(worker)
+        await self[worker].ask(type(None), "go")
+
     async def rest(self) -> None:
         """End all load, let everybody hear the last of it, and have everybody read everything once more."""
         await self._all("rest")

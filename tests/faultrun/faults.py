@@ -53,8 +53,7 @@ class Fault(NamedTuple):
 async def _worker_killed(scene: Scene) -> None:
     await scene.crew[scene.worker].kill()
     await scene.last(0.0, 2.0)
-    await scene.crew.start(scene.worker)
-    await scene.crew[scene.worker].ask(type(None), "go")
+    await scene.crew.restart(scene.worker)
 
 
 async def _worker_frozen(scene: Scene) -> None:
@@ -94,6 +93,14 @@ async def _server_killed(scene: Scene) -> None:
     await _kill(scene.site.server, scene)
 
 
+async def _server_and_worker_killed(scene: Scene) -> None:
+    await asyncio.to_thread(scene.site.server.kill)
+    await scene.last(0.2, 3.0)
+    await scene.crew[scene.worker].kill()
+    await asyncio.to_thread(scene.site.server.start)
+    await scene.crew.restart(scene.worker)
+
+
 async def _server_frozen(scene: Scene) -> None:
     await _freeze(scene.site.server, scene)
 
@@ -109,6 +116,13 @@ async def _link_stalled(scene: Scene) -> None:
 async def _file_locked(scene: Scene) -> None:
     with locked(scene.site.file):
         await scene.last()
+
+
+async def _file_locked_and_worker_killed(scene: Scene) -> None:
+    with locked(scene.site.file):
+        await scene.last(0.2, 3.0)
+        await scene.crew[scene.worker].kill()
+    await scene.crew.restart(scene.worker)
 
 
 # -- the log ---------------------------------------------------------------------------------------------------
@@ -136,6 +150,14 @@ async def _log_deleted(scene: Scene) -> None:
         await scene.site.place.delete()
 
 
+async def _log_deleted_behind_one(scene: Scene) -> None:
+    await scene.crew[scene.worker].stop()
+    await scene.last(0.2, 1.0)
+    await _log_deleted(scene)
+    await scene.last(0.2, 3.0)
+    scene.crew[scene.worker].cont()
+
+
 async def _all_flushed(scene: Scene) -> None:
     site: RedisSite = scene.site
     await site.flush()
@@ -146,6 +168,14 @@ async def _promoted(scene: Scene) -> None:
     await asyncio.to_thread(pair.lose_tail)
     await scene.last(0.2, 1.5)
     await asyncio.to_thread(pair.promote)
+
+
+async def _promoted_behind_one(scene: Scene) -> None:
+    link = scene.site.links[scene.worker]
+    link.cut()
+    await _promoted(scene)
+    await scene.last(0.0, 2.0)
+    link.heal()
 
 
 async def _rejoined(scene: Scene) -> None:
@@ -189,19 +219,23 @@ _WORKERS = {"worker killed": Fault(_worker_killed, alone=True), "worker frozen":
 _SERVED = {
     **_WORKERS,
     "server killed": Fault(_server_killed),
+    "server, then worker killed": Fault(_server_and_worker_killed),
     "server frozen": Fault(_server_frozen),
     "link cut": Fault(_link_cut, alone=True),
     "link stalled": Fault(_link_stalled, alone=True),
     "log trimmed behind one": Fault(_trimmed, alone=True),
     "log deleted": Fault(_log_deleted),
+    "log deleted behind one": Fault(_log_deleted_behind_one),
     "L2 wiped": Fault(_l2_wiped),
 }
 FAULTS: dict[str, dict[str, Fault]] = {
     "sqlite": {
         **_WORKERS,
         "file locked": Fault(_file_locked),
+        "file locked, worker killed": Fault(_file_locked_and_worker_killed),
         "log trimmed behind one": Fault(_trimmed_file, alone=True),
         "file deleted": Fault(_log_deleted),
+        "file deleted behind one": Fault(_log_deleted_behind_one),
         "file restored": Fault(_file_restored, forgets_seconds=_HEARTBEAT_SECONDS),
         "L2 wiped": Fault(_l2_wiped),
         "L2 undone": Fault(_l2_undone_file),
@@ -211,6 +245,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
         "all flushed": Fault(_all_flushed),
         "L2 undone": Fault(_l2_undone),
         "failover loses tail": Fault(_promoted, forgets_seconds=_HEARTBEAT_SECONDS, tidy=_rejoined),
+        "failover behind one": Fault(_promoted_behind_one, forgets_seconds=_HEARTBEAT_SECONDS, tidy=_rejoined),
     },
     "nats": _SERVED,
     "kafka": {

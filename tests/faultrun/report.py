@@ -26,7 +26,7 @@ class Row(msgspec.Struct, kw_only=True):
     """One kind of fault, each time from its beginning to that of the next fault.
 
     - `times`: how often; `seconds`: for how long in all.
-    - `reads`, `writes`: how many ended then.
+    - `reads`, `writes`: how many ended then; `queued`: writes of them that the log had not acknowledged.
     - `stale`: reads that broke a promise; `lost`: events that a subscriber should have been told of.
     - `announced`: events whose loss was told.
     - `resets`, `fenced`, `refused`, `replayed`: what the workers counted: resets of L1, loads that were overtaken or
@@ -39,6 +39,7 @@ class Row(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     reads: int = 0
     writes: int = 0
+    queued: int = 0
     stale: int = 0
     lost: int = 0
     announced: int = 0
@@ -70,8 +71,8 @@ class Report(msgspec.Struct, kw_only=True):
         return 1 if self.violations else 2 if self.void else 0
 
     def __str__(self) -> str:
-        head = ("fault", "times", "reads", "writes", "per s", "stale", "lost", "told lost", "resets", "fenced",
-                "refused", "replayed", "fresh p50", "max")  # fmt: skip
+        head = ("fault", "times", "reads", "writes", "queued", "per s", "stale", "lost", "told lost", "resets",
+                "fenced", "refused", "replayed", "fresh p50", "max")  # fmt: skip
         lines = [head, *map(_cells, [*self.rows, _total(self.rows)])]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = "\n".join(
@@ -119,7 +120,9 @@ def _rows(
         for read in life.reads:
             during(read.ended).reads += 1
         for wrote in life.wrote:
-            during(wrote.ended).writes += 1
+            row = during(wrote.ended)
+            row.writes += 1
+            row.queued += wrote.position is None and wrote.verb != "invalidating"
         before = dict.fromkeys(_COUNTERS, 0)
         for counted in life.counted:
             row = during(counted.at)
@@ -180,4 +183,5 @@ def _total(rows: Sequence[Row]) -> Row:
 def _cells(row: Row) -> tuple[str, ...]:
     counts = (row.stale, row.lost, row.announced, row.resets, row.fenced, row.refused, row.replayed)
     fresh = (f"{statistics.median(row.fresh):.2f} s", f"{max(row.fresh):.2f} s") if row.fresh else ("", "")
-    return (row.name, f"{row.times}", f"{row.reads}", f"{row.writes}", f"{row.rate:.0f}", *map(str, counts), *fresh)
+    before = (row.times, row.reads, row.writes, row.queued)
+    return (row.name, *map(str, before), f"{row.rate:.0f}", *map(str, counts), *fresh)
