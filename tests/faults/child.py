@@ -20,7 +20,7 @@ __all__ = ["Child"]
 T = TypeVar("T")
 C = TypeVar("C", bound="Child")
 _ROOT = Path(__file__).parents[2]
-_ANSWER_SECONDS = 20.0
+_ANSWER_SECONDS = 60.0
 _LINE_BYTES = 16 * 1024 * 1024
 
 
