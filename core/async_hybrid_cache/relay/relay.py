@@ -67,17 +67,21 @@ class OutboxRelay:
         return "; ".join(str(error) for _, error in troubles) or None
 
     async def start(self) -> None:
-        """Begin to relay, or to stand by; returns at once. Starting a started one does nothing."""
+        """Begin to relay, or to stand by; returns at once. Starting a started one does nothing.
+
+        Raises `ConfigurationError` where the publisher's L2 cannot be used.
+        """
         task = self._task
         if task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop():
             return
         publisher = self._publisher
-        log = publisher.bus.new_log()
+        log, cache = publisher.bus.new_log(), publisher.new_l2()
+        remover = Remover(cache, publisher.timeout_seconds / 4) if cache is not None else None
         self._link = Link(
             log, publisher.bus.stream_options, publisher.clock, random.SystemRandom(), label="outbox relay"
         )
         self._term = None
-        self._task = asyncio.create_task(self._run(self._link, log), name="async-hybrid-cache outbox relay")
+        self._task = asyncio.create_task(self._run(self._link, log, remover), name="async-hybrid-cache outbox relay")
 
     async def stop(self) -> None:
         """Let go of everything, in bounded time; what was not sent stays in the table. Never raises."""
@@ -93,14 +97,11 @@ class OutboxRelay:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    async def _run(self, link: Link, log: EventLog) -> None:
-        publisher = self._publisher
-        cache = publisher.new_l2()
-        remover = Remover(cache, publisher.timeout_seconds / 4) if cache is not None else None
+    async def _run(self, link: Link, log: EventLog, remover: Remover | None) -> None:
         try:
             await supervise(link, "relay", lambda: self._serve(link, log, remover))
         finally:
-            await link.close(publisher.bus.stream_options.call_timeout_seconds)
+            await link.close(self._publisher.bus.stream_options.call_timeout_seconds)
             if remover is not None:
                 await remover.close()
 

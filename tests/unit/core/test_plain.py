@@ -17,7 +17,9 @@ from async_hybrid_cache import (
     InvalidationBus,
     InvalidationPublisher,
     JsonSerializer,
+    OutboxRelay,
     PickleSerializer,
+    PostgresOutbox,
     StreamOptions,
 )
 from async_hybrid_cache.plain.entry import entry_key, generation_key
@@ -326,5 +328,17 @@ def test_a_decorated_method_is_one() -> None:
         async with AsyncHybridCache(distributed_cache=plain) as cache:
             await cache.set("k", 1)
             assert plain.entries
+
+    asyncio.run(scenario())
+
+
+def test_a_relay_is_told_at_once_of_an_l2_that_cannot_be_used() -> None:
+    async def scenario() -> None:
+        unusable: Any = Lacks()
+        publisher = InvalidationPublisher(
+            invalidation_bus=InvalidationBus(lambda: ScriptedLog("plain-relay")), new_distributed_cache=lambda: unusable
+        )
+        with pytest.raises(ConfigurationError, match="Lacks lacks set"):
+            await OutboxRelay(PostgresOutbox("postgresql://nobody@localhost/none"), publisher).start()
 
     asyncio.run(scenario())

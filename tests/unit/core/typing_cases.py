@@ -48,6 +48,23 @@ class Service:
         return User()
 
 
+class Shelf:
+    """An L2 as it was written for the predecessor."""
+
+    async def get(self, key: str) -> object | None: ...
+
+    async def set(self, key: str, value: object, ttl_seconds: float) -> None: ...
+
+    async def delete(self, key: str) -> None: ...
+
+
+class Sync(Shelf):
+    def get(self, key: str) -> object | None: ...  # type: ignore[override]
+
+
+shelved = AsyncHybridCache(distributed_cache=Shelf())
+
+
 def takes(function: CachedFunction[[str], User | None]) -> None: ...
 
 
@@ -93,6 +110,8 @@ async def mistakes(service: Service) -> None:
     await service.load.remove_cached(service, 1)  # type: ignore[call-arg, arg-type]
     takes(scoped)  # type: ignore[arg-type]
     cache.cached(5)  # type: ignore[call-overload]
+    AsyncHybridCache(distributed_cache=Sync())  # type: ignore[arg-type]
+    AsyncHybridCache(distributed_cache="redis://localhost")  # type: ignore[arg-type]
     CacheOptions(ttl_secs=5)  # type: ignore[call-arg]
     CacheOptions(ttl_seconds="5")  # type: ignore[arg-type]
 
