@@ -26,7 +26,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     - `namespace` (`ahc`): separates applications that share a server.
     - `require_bus` (False): `start` raises where the log cannot be reached, instead of trying on in background.
     - `distributed_timeout_seconds` (0.5): what one call of L2 may take before L2 counts as away.
-    - `lease_seconds` (10): how long a miss reserves the right to fill L2.
+    - `lease_seconds` (10): how long a miss reserves the right to fill L2 at most, and so how long others wait for a
+      process that died loading; never longer than a load may run, which is twice `hard_timeout_seconds`.
     - `snapshot` (None): the path under which L1 is kept over restarts, in one file a process; needs a bus.
     - `snapshot_seconds` (30): how often it is written, beside on stop.
     """
