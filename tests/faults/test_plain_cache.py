@@ -82,30 +82,29 @@ def test_processes_that_fill_what_others_remove_leave_nothing_stale(valkey: Serv
             for reader in readers:
                 await reader.browse(KEYS)
             await writer.write_on("written", KEYS, 0.001)
-            for reader in readers * 3:
-                # what it was about to store is old when it goes on
-                await reader.stop()
-                await asyncio.sleep(0.2)
-                reader.cont()
-                await asyncio.sleep(0.2)
+
+            async def frozen_and_overtaken() -> bool:
+                for reader in readers:
+                    # what it was about to store is old when it goes on
+                    await reader.stop()
+                    await asyncio.sleep(0.2)
+                    reader.cont()
+                stats = [(await reader.stats()).distributed for reader in readers]
+                return all(each.fills > 10 for each in stats) and sum(each.fills_overtaken for each in stats) > 1
+
+            await eventually(frozen_and_overtaken, timeout=40, poll_seconds=0.2, message="nothing was overtaken")
             for reader in readers:
                 assert (await reader.rest()).errors == []
             written = await writer.written()
             assert all(each.error is None for each in written)
-            await fresh_everywhere(database, processes, KEYS, monotonic())
 
-            async def stale_in_l2() -> list[str]:
+            async def nothing_stale_in_l2() -> bool:
                 async with plain_newcomer(redis, *place) as newcomer:
-                    return [key for key in KEYS if await newcomer.get(key) not in (None, database.read(key))]
+                    return all([await newcomer.get(key) in (None, database.read(key)) for key in KEYS])
 
-            async def settled() -> bool:
-                return not any([(await each.stats()).distributed.late_deletes for each in processes])
-
-            await eventually(settled)
-            assert await stale_in_l2() == []
-            stats = [(await each.stats()).distributed for each in processes]
-            assert sum(each.fills for each in stats) > 100
-            assert sum(each.fills_overtaken for each in stats) > 0, "nothing was overtaken: this run shows nothing"
+            # before anybody who has heard of the removals reads, and so deletes what is older
+            await eventually(nothing_stale_in_l2, poll_seconds=0.2)
+            await fresh_everywhere(database, processes, KEYS, monotonic())
 
     @asynccontextmanager
     async def plain_newcomer(redis: Redis, url: str, namespace: str) -> AsyncIterator[AsyncHybridCache]:
