@@ -6,7 +6,7 @@ from bisect import bisect_left
 from typing import NamedTuple
 
 from .checker import Violation
-from .history import Told, Wrote
+from .history import Broke, Told, Wrote
 from .record import Position, Record
 from .setup import WORKERS, marker_of, scope_of
 
@@ -99,10 +99,12 @@ class _Subscriber:
         first = bisect_left(self._gaps, before)
         if first < len(self._gaps) and self._gaps[first] <= behind:
             return True
-        # where the log went back, others' events take the lost one's place before that is noticed
+        # where the log went back, events share their places with others until that is noticed
         return any(
-            fault.began < wrote.ended
-            and wrote.began < fault.ended
-            and any(fault.began < self._told[gap].at < fault.ended + fault.forgets_seconds for gap in self._gaps)
+            fault.began < wrote.ended and any(wrote.began < self._told[gap].at < _noticed(fault) for gap in self._gaps)
             for fault in self._forgetful
         )
+
+
+def _noticed(fault: Broke) -> float:
+    return fault.ended + fault.forgets_seconds

@@ -194,6 +194,20 @@ def test_a_log_that_went_back_may_tell_of_the_gap_later() -> None:
     assert missed((0, write(8, offset=2)), *others, *late, faults=[went_back]) == (["1"], 0)
 
 
+def test_what_took_the_place_of_a_lost_event_may_be_lost_with_it() -> None:
+    others = everybody(told(10.6, 2), but=2)
+    lost_one = (2, told(10.52, 3, version=3))
+    went_back = broke(9, 10.4, forgets=12)
+    assert missed((0, write(10.6, offset=2)), *others, lost_one, (2, gap(11, 0, epoch=8)), faults=[went_back]) == (
+        [],
+        1,
+    )
+    assert missed((0, write(10.6, offset=2)), *others, lost_one, (2, gap(23, 0, epoch=8)), faults=[went_back]) == (
+        ["1"],
+        0,
+    )
+
+
 def test_promise_6_what_was_queued_and_never_told_is_lost() -> None:
     assert missed((0, write(10, offset=None))) == (["6"] * WORKERS, 0)
     assert missed((0, write(10, offset=None)), *((worker, told(15, 4)) for worker in ALL)) == ([], 0)
