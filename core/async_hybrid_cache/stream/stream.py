@@ -179,6 +179,7 @@ class InvalidationStream:
     async def stop(self, timeout: float) -> None:
         """Send what waits, say goodbye, keep the position, let go of the log; within about `timeout` seconds."""
         if self.attached and self.link.down_since is None:
+            self.writer.leave()
             goodbye = self.publish(InstanceStopped(self.instance))
             await goodbye.wait(timeout / 2)
         await asyncio.gather(*self.tasks.cancel(), return_exceptions=True)

@@ -24,6 +24,7 @@ class Writer:
         self._wake = asyncio.Event()
         self._sequence = 0
         self._asked = False
+        self._leaving = False
         self.acknowledged: Position = ORIGIN
         self.acknowledged_id = ""
         self.appended = 0
@@ -31,6 +32,7 @@ class Writer:
     def begin(self) -> None:
         """A new origin: its sequences start at 1."""
         self._sequence = 0
+        self._leaving = False
         self.acknowledged, self.acknowledged_id = ORIGIN, ""
 
     def wake(self) -> None:
@@ -42,6 +44,10 @@ class Writer:
         self._asked = True
         self._wake.set()
 
+    def leave(self) -> None:
+        """Goodbye comes next: no sign of life may follow it."""
+        self._leaving = True
+
     async def run(self) -> None:
         """Append frames until something fails; called again after that."""
         stream = self._stream
@@ -51,7 +57,7 @@ class Writer:
             self._wake.clear()
             if self._asked and stream.attached:
                 self._asked = False
-                stream.outbox.add(stream.sign_of_life())
+                self._show_life()
             frame = stream.outbox.frame(epoch, stream.origin, self._sequence + 1, stream.clock.time_ns())
             if frame is None:
                 await self._idle()
@@ -87,4 +93,8 @@ class Writer:
                 await self._wake.wait()
         except TimeoutError:
             if stream.attached:
-                stream.outbox.add(stream.sign_of_life())
+                self._show_life()
+
+    def _show_life(self) -> None:
+        if not self._leaving:
+            self._stream.outbox.add(self._stream.sign_of_life())

@@ -95,6 +95,24 @@ def test_an_instance_says_when_it_starts_lives_and_stops() -> None:
     asyncio.run(scenario())
 
 
+def test_an_instance_that_is_asked_while_it_says_goodbye_is_silent_afterwards() -> None:
+    async def scenario() -> None:
+        log = ScriptedLog("goodbye")
+        async with Instance(ScriptedLog("goodbye")) as one:
+            async with Instance(log, instance_id="two") as two:
+
+                def ask(record: bytes, id: str) -> None:
+                    log.on_append = None
+                    two.stream.writer.answer()
+
+                log.on_append = ask
+            await eventually(lambda: any(event == InstanceStopped("two") for event, _ in one.events))
+            assert [type(event) for event, _ in one.events][-1] is InstanceStopped
+            assert len(log.records()) == 3  # two starts and the goodbye
+
+    asyncio.run(scenario())
+
+
 def test_no_heartbeat_is_sent_while_there_is_something_to_say() -> None:
     async def scenario() -> None:
         log = ScriptedLog()
