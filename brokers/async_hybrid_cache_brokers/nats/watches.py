@@ -23,7 +23,10 @@ async def watch(bucket: Bucket, *subjects: str) -> AsyncIterator[asyncio.Event]:
 
     By an ephemeral consumer: a plain subscription would hear of a write before it is stored, and of one refused.
     """
-    connection = await bucket.connection()
+    try:
+        connection = await bucket.connection()
+    except (Error, OSError) as error:
+        raise bucket.failed(error) from error
     changed, name, inbox = asyncio.Event(), uuid4().hex, connection.new_inbox()
     config = {
         "name": name,
