@@ -10,7 +10,7 @@ WORKERS := $(if $(filter-out tests,$(TESTS)),,--numprocesses=logical --maxproces
 SEEDS ?= 200
 SERVERS ?= local
 
-.PHONY: help demo test lint bench outage faults simulate mutations clean
+.PHONY: help demo test guarantees lint bench outage faults simulate mutations clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 12
@@ -21,6 +21,9 @@ demo: $(READY)  ## three processes, one killed, every read judged; BROKER=sqlite
 
 test: $(READY)  ## the whole suite on real servers that it starts; TESTS="tests/unit -k lru" for a part, SERVERS=docker for containers
 	@SERVERS=$(SERVERS) $(PY) -m pytest $(WORKERS) $(TESTS)
+
+guarantees: $(READY)  ## the tests that show a promise, and the tables in docs/guarantees.md from what passed
+	@$(PY) -m pytest $(WORKERS) -m promise --guarantees tests
 
 lint: $(READY)  ## ruff, mypy --strict, pyright and the contracts on imports
 	@$(VENV)/bin/ruff check .

@@ -82,6 +82,7 @@ def test_writers_killed_in_the_middle_leave_a_dense_log_and_live_survivors(
     asyncio.run(main())
 
 
+@promise(1, fault="process killed")
 @promise(5, fault="process killed")
 @promise(7, fault="process killed")
 def test_a_restarted_process_replays_exactly_what_it_missed(place: Place, database: Database, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from async_hybrid_cache import CacheOptions
 from async_hybrid_cache.testing.promises import promise
 from async_hybrid_cache_codecs.events import KeysRemoved
 from tests.faults.outbox_writer import new_cache
@@ -106,7 +107,7 @@ def test_what_was_not_deleted_in_l2_before_a_kill_is_deleted_and_told_by_the_nex
             keys = [f"life-{writer}-{number}" for writer in range(4) for number in range(200)]
             for key in keys:
                 await filling.set(key, "old")
-            await filling.set("untouched", "old")
+            await filling.set("untouched", "old", options=CacheOptions(ttl_seconds=600))
         async with mortal.away():
             await asyncio.gather(*(writers.live_and_die("life") for _ in range(3)))
         stale = set(writers.returned) & set(keys)

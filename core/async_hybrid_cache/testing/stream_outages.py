@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from async_hybrid_cache.testing.fleet import Fleet, Instance, fleet
+from async_hybrid_cache.testing.fleet import CuttableLog, Fleet, Instance, fleet
 from async_hybrid_cache.testing.log_calls import once, read_all, reopened
 from async_hybrid_cache.testing.log_world import LogWorld, broken, cut_off, needs
 from async_hybrid_cache.testing.promises import promise
@@ -97,3 +97,21 @@ class StreamOutages:
             await caches.counted([0, 0, 0])
             assert [near.stream.reconnects, other.stream.reconnects] == [0, 0]
             await caches.works(how)
+
+    @promise(6, fault="one instance cut")
+    @scenario
+    async def test_what_an_instance_removes_while_it_is_cut_off_arrives_in_order(self, world: LogWorld) -> None:
+        deaf = CuttableLog(world.make())
+        async with fleet(world.make, lambda: deaf) as caches:
+            _, cut = caches.instances
+            await caches.write_all(KEYS)
+            await caches.fresh(KEYS)
+            deaf.cut()
+            await noticed(caches, 1)
+            own = [f"own-{number}" for number in range(15)]
+            await queue(cut, own)
+            deaf.heal()
+            await caches.fresh([*KEYS, *own])
+            await eventually(lambda: not cut.stream.outbox)
+            assert [key for key in await removals(world) if key.startswith("own-")] == own
+            await caches.counted([0, 0])

@@ -38,6 +38,7 @@ class StreamStaleness:
     """How old a value may be where one instance hears nothing, and reading what was written elsewhere."""
 
     @promise(3, fault="one instance cut")
+    @promise(9, fault="one instance cut")
     @scenario
     async def test_an_instance_that_is_cut_off_serves_nothing_older_than_its_bound(self, world: LogWorld) -> None:
         far_log = CuttableLog(world.make())
