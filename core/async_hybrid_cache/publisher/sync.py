@@ -101,8 +101,8 @@ class SyncInvalidationPublisher:
             self._thread = threading.Thread(
                 target=self._run, args=(ready,), name="async-hybrid-cache publisher", daemon=True
             )
-            self._thread.start()
             try:
+                self._thread.start()
                 self._running = ready.result()
             except BaseException:
                 # e.g. KeyboardInterrupt: the thread ends as soon as it is connected, unless it was already
