@@ -186,6 +186,9 @@ class Loader:
             cancelled = LoaderTimeout(f"the load of {key!r} in scope {scope.name!r} was cancelled")
             if not isinstance(error, asyncio.CancelledError) or was_cancelled():
                 load.fail(cancelled)
+                self._end(key, load, running)
+                if isinstance(error, asyncio.CancelledError):
+                    await self._give_back(scope, key, token)
                 raise
             # nobody cancelled the load: what it waited for was, and that is a failure like any other
             self._failed(scope, key, load, loading, cancelled)

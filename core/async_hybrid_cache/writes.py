@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -66,22 +67,20 @@ class Writes:
             lambda: self._scopes.fence_keys(scope.name, (key,)),
             lambda l2: l2.lease(scope.name, key),
         )
-        with scope.setting(key, self._stamp(), began_at) as setting:
-            try:
+        try:
+            with scope.setting(key, self._stamp(), began_at) as setting:
                 receipt = await self._lifecycle.receipt(pending)
-            except LogUnavailable:
-                if token is not None and self._l2 is not None:
-                    await self._l2.release(scope.name, key, token)
-                raise
+        except (LogUnavailable, asyncio.CancelledError):
+            await self._give_back(scope, key, token)
+            raise
         stamp = receipt.position or setting.stamp
-        if not setting.fenced and self._scopes.may_set(scope.name, key, stamp):
+        kept = not setting.fenced and self._scopes.may_set(scope.name, key, stamp)
+        if kept:
             self._loader.keep(scope, key, value, options, stamp, began_at)
-            if token is not None and self._l2 is not None and options.ttl_seconds > 0:
-                await self._l2.fill(
-                    scope.name, key, value, serializer(), stamp=stamp, ttl=options.ttl_seconds, token=token
-                )
+        if not kept or options.ttl_seconds <= 0:
+            await self._give_back(scope, key, token)
         elif token is not None and self._l2 is not None:
-            await self._l2.release(scope.name, key, token)
+            await self._l2.fill(scope.name, key, value, serializer(), stamp=stamp, ttl=options.ttl_seconds, token=token)
         return receipt
 
     async def remove(self, scope: str, keys: tuple[str, ...]) -> Receipt:
@@ -121,6 +120,11 @@ class Writes:
             pending = self._announce(event, note)
             self._lifecycle.changing -= 1
         return result, pending
+
+    async def _give_back(self, scope: Scope, key: str, token: str | None) -> None:
+        # others wait for as long as it is live
+        if token is not None and self._l2 is not None:
+            await self._l2.release(scope.name, key, token)
 
     def _announce(self, event: Event, note: int | None = None) -> Pending | None:
         return self._stream.publish(event, note) if self._stream else None

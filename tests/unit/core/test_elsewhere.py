@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from async_hybrid_cache import AsyncHybridCache, CacheOptions, InvalidationBus
+from async_hybrid_cache import AsyncHybridCache, CacheOptions, InvalidationBus, LoaderTimeout
 from async_hybrid_cache.positions import ORIGIN, Position
 from async_hybrid_cache.testing.waiting import eventually
 from tests.unit.core.scripted_log import ScriptedLog
@@ -46,11 +46,10 @@ class Fleet:
         self.store = Store()
         self.database = Database()
         self.l2s = [l2(self.store) for _ in range(size)]
+        self.logs = [ScriptedLog(name) for _ in range(size)]
         self.caches = [
-            AsyncHybridCache(
-                distributed_cache=l2, invalidation_bus=InvalidationBus(lambda: ScriptedLog(name)), **arguments
-            )
-            for l2 in self.l2s
+            AsyncHybridCache(distributed_cache=l2, invalidation_bus=InvalidationBus(lambda log=log: log), **arguments)
+            for l2, log in zip(self.l2s, self.logs, strict=True)
         ]
 
     def read(self, number: int) -> asyncio.Task[Any]:
@@ -245,6 +244,39 @@ def test_a_lease_is_taken_for_as_long_as_the_load_may_run() -> None:
             assert 2 < fleet.store.held(("default", "k")) <= 2.5
             fleet.database.gate.set()
             await task
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("how", ["kept by nobody", "cancelled", "stopped"])
+def test_a_lease_that_is_of_no_more_use_is_given_back(how: str) -> None:
+    """Others would wait for its end."""
+
+    async def scenario() -> None:
+        fleet = Fleet(1)
+        (cache,), (l2,) = fleet.caches, fleet.l2s
+        async with cache:
+            if how == "kept by nobody":
+                await cache.set("k", "new", options=CacheOptions(ttl_seconds=0))
+            elif how == "cancelled":
+                (log,) = fleet.logs
+                attempts, log.frozen = len(log.attempts), True
+                task = asyncio.create_task(cache.set("k", "new"))
+                await eventually(lambda: len(log.attempts) > attempts)
+                assert fleet.store.leases
+                task.cancel()
+                await asyncio.wait({task})
+                assert task.cancelled()
+                log.frozen = False
+            else:
+                fleet.database.gate.clear()
+                task = fleet.read(0)
+                await eventually(lambda: fleet.store.leases)
+                await cache.stop()
+                with pytest.raises(LoaderTimeout):
+                    await task
+            assert "release" in l2.calls
+            assert not fleet.store.leases
 
     asyncio.run(scenario())
 
