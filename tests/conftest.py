@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 # base classes and helpers hold asserts too
-pytest.register_assert_rewrite("async_hybrid_cache.testing")
+pytest.register_assert_rewrite(
+    "async_hybrid_cache.testing",
+    "tests.faults.child",
+    "tests.faults.fleet",
+    "tests.faults.places",
+    "tests.faults.process",
+)
 
 from tests.contract.report import ContractReport  # noqa: E402
 from tests.faults.figures import FiguresReport  # noqa: E402

@@ -10,17 +10,13 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite(
-    "tests.faults.child", "tests.faults.fleet", "tests.faults.places", "tests.faults.process"
-)
-
-from benchmarks.outage.breakable import LockedFile  # noqa: E402
-from tests.faults.database import Database  # noqa: E402
-from tests.faults.figures import FIGURES  # noqa: E402
-from tests.faults.places import KafkaPlace, Mortal, NatsPlace, Place, RedisPlace, Served, SqlitePlace  # noqa: E402
-from tests.servers.kafka import KafkaServer  # noqa: E402
-from tests.servers.server import LocalServer  # noqa: E402
-from tests.servers.valkey import ValkeyServer  # noqa: E402
+from benchmarks.outage.breakable import LockedFile
+from tests.faults.database import Database
+from tests.faults.figures import FIGURES
+from tests.faults.places import KafkaPlace, Mortal, NatsPlace, Place, RedisPlace, Served, SqlitePlace
+from tests.servers.kafka import KafkaServer
+from tests.servers.server import LocalServer
+from tests.servers.valkey import ValkeyServer
 
 
 @pytest.fixture
