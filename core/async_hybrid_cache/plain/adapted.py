@@ -68,7 +68,7 @@ class AdaptedCache:
     async def close(self) -> None:
         """Nothing to let go of: the plain cache belongs to whoever made it."""
         self._leases.void_scope(None)
-        self._fills.forget_scope(None)
+        self._fills.forget_all()
 
     async def get(self, scope: str, key: str, *, oldest: Position, lease_seconds: float) -> Hit | Miss:
         """The entry, or a lease; one `get`, and two more the first time in ten seconds."""
@@ -136,7 +136,6 @@ class AdaptedCache:
     async def clear(self, scope: str | None) -> None:
         """Begin a new generation, in which entries of older ones count as missing."""
         self._leases.void_scope(scope)
-        self._fills.forget_scope(scope)
         await self._generations.renew(scope)
 
     # -- following the log -----------------------------------------------------------------------------------
@@ -158,9 +157,8 @@ class AdaptedCache:
                 pass
 
     def _cleared(self, scope: str | None, position: Position) -> None:
+        # what was filled is of another generation now
         self._leases.overtake_scope(scope, position)
-        # what they are of is another generation now
-        self._fills.forget_scope(scope)
         self._generations.forget(scope)
 
     async def review(self, *, last: bool) -> bool:
@@ -172,9 +170,10 @@ class AdaptedCache:
         return bool(doubtful)
 
     async def _look_at(self, name: Name, position: Position) -> None:
+        generation = await self._generations.current(name[0])
         entry = await self._entry(name)
         self._fills.settle(name, position)
-        if entry is not None and entry.stamp < position:
+        if entry is not None and entry.generation == generation and entry.stamp < position:
             self._found(name)
             await self._delete(name)
 

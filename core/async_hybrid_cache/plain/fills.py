@@ -50,11 +50,10 @@ class Fills:
         self._stamps.pop(name, None)
         self._doubts.pop(name, None)
 
-    def forget_scope(self, scope: str | None) -> None:
-        """The same for a scope, or for all."""
+    def forget_all(self) -> None:
+        """Begin anew."""
         for table in (self._stamps, self._doubts, self._changes):
-            for name in [name for name in table if scope is None or name[0] == scope]:
-                del table[name]
+            table.clear()
 
     def doubtful(self, limit: int) -> list[tuple[Name, Position]]:
         """Some of those that are to be looked at, and the position that overtook each."""

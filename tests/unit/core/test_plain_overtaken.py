@@ -278,6 +278,21 @@ def test_a_change_of_what_was_filled_long_ago_costs_one_look_and_no_event() -> N
     asyncio.run(scenario())
 
 
+def test_what_a_clear_took_is_not_found_again() -> None:
+    async def scenario() -> None:
+        fleet = Fleet("plain-cleared")
+        async with fleet.instance() as (a, _), fleet.instance() as (b, _):
+            await fill(fleet, b)
+            entry = fleet.values[KEY]
+            await a.clear(scope="default")
+            await fleet.change(a, b)
+            fleet.values[KEY] = entry
+            await b.stop()
+            assert overtaken(b) == 0
+
+    asyncio.run(scenario())
+
+
 def test_own_changes_leave_no_doubt() -> None:
     async def scenario() -> None:
         fleet = Fleet("plain-own")
