@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import logging
 import os
@@ -208,9 +209,11 @@ class Lifecycle:
         while self.changing and self._loop.time() < deadline:  # noqa: ASYNC110 - a count, and only here
             await asyncio.sleep(0.01)
         if self._l2:
-            await self._l2.review(last=True)
-        if self._l2 and self._l2.late and not self._l2.breaker.is_open:
-            await self._l2.catch_up(self._announce)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS / 2):
+                    await self._l2.review(last=True)
+                    if self._l2.late and not self._l2.breaker.is_open:
+                        await self._l2.catch_up(self._announce)
         if self._l2 and (left := self._l2.late_deletes):
             logger.warning("stopped with %d deletes in L2 undone; those entries stay there until their TTL", left)
 

@@ -78,9 +78,8 @@ class AdaptedCache:
         if entry is not None and entry.generation == generation:
             remaining = (entry.expires_at - self._now_ms()) / 1000
             if entry.stamp < oldest:
-                if entry.stamp < self._fills.changed_at(name):
-                    self._found(name)
-                await self._delete(name)
+                known = entry.stamp < self._fills.changed_at(name)
+                await (self._undo(name) if known else self._delete(name))
             elif remaining > 0:
                 return Hit(entry.data, entry.stamp, remaining)
         lease = self._leases.take(name, lease_seconds, generation) if lease_seconds else None
@@ -108,15 +107,18 @@ class AdaptedCache:
         self._fills.begin(name, stamp)
         try:
             await self._call("set", entry_key(name), sealed(entry), ttl_seconds=_whole(seconds))
-            self._fills.stored(name, stamp)
-        finally:
-            # also where no answer came: it may have been stored, or be stored yet
-            self._leases.end(name, lease)
+        except BaseException:
+            # it may have been stored, or be stored yet
             if not lease.covers(stamp):
                 self._found(name)
+                self._leave(name)
+            raise
+        finally:
+            self._leases.end(name, lease)
         if lease.covers(stamp):
+            self._fills.stored(name, stamp)
             return True
-        await self._delete(name)
+        await self._undo(name)
         return False
 
     async def release(self, scope: str, key: str, *, token: str) -> None:
@@ -164,9 +166,12 @@ class AdaptedCache:
     async def review(self, *, last: bool) -> bool:
         """Look at some fills that are in doubt, then report what is due, or everything; False where none was left."""
         doubtful = self._fills.doubtful(_AT_ONCE)
-        await _all(self._look_at(name, position) for name, position in doubtful)
-        for scope, key in self._reports.take(all_of_them=last):
-            self.on_overtaken(KeysRemoved(scope, (key,)))
+        try:
+            await _all(self._look_at(name, position) for name, position in doubtful)
+        finally:
+            # one that cannot be read holds up no report
+            for name in self._reports.take(all_of_them=last):
+                self._leave(name)
         return bool(doubtful)
 
     async def _look_at(self, name: Name, position: Position) -> None:
@@ -174,13 +179,26 @@ class AdaptedCache:
         entry = await self._entry(name)
         self._fills.settle(name, position)
         if entry is not None and entry.generation == generation and entry.stamp < position:
-            self._found(name)
+            await self._undo(name)
+
+    async def _undo(self, name: Name) -> None:
+        self._found(name)
+        try:
             await self._delete(name)
+        except BaseException:
+            # an announcement by somebody else would not delete it
+            self._leave(name)
+            raise
+        self._reports.add(name, self._fills.changed_at(name))
 
     def _found(self, name: Name) -> None:
         self.overtaken += 1
         self._fills.forget(name)
-        self._reports.add(name, self._fills.changed_at(name))
+
+    def _leave(self, name: Name) -> None:
+        """To be deleted later, and then announced."""
+        scope, key = name
+        self.on_overtaken(KeysRemoved(scope, (key,)))
 
     # -- the plain cache -------------------------------------------------------------------------------------
 

@@ -29,7 +29,9 @@ class Fills:
         self._put(self._stamps, name, stamp)
 
     def stored(self, name: Name, stamp: Position) -> None:
-        """It has arrived, in the place of what was there."""
+        """It has arrived, in the place of what was there, and nothing that is known has overtaken it."""
+        # again: an older fill that was found meanwhile has made this one forgotten
+        self._put(self._stamps, name, stamp)
         if self._doubts.get(name, ORIGIN) <= stamp:
             self._doubts.pop(name, None)
 

@@ -1,4 +1,4 @@
-"""Overtaken values that were found, and are to be announced unless somebody else does it first."""
+"""Overtaken values that were found and deleted, and are to be announced unless somebody else does it first."""
 
 from __future__ import annotations
 

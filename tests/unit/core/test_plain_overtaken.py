@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 
-from async_hybrid_cache import AsyncHybridCache, InvalidationBus, StreamOptions
+from async_hybrid_cache import AsyncHybridCache, DistributedCacheError, InvalidationBus, StreamOptions
+from async_hybrid_cache.plain import AdaptedCache
 from async_hybrid_cache.plain.entry import entry_key
 from async_hybrid_cache.plain.fills import Fills
 from async_hybrid_cache.plain.leases import Leases
 from async_hybrid_cache.plain.reports import Reports
 from async_hybrid_cache.positions import ORIGIN, Position
 from async_hybrid_cache.testing.waiting import eventually
+from async_hybrid_cache_codecs.events import Event, KeysRemoved
 from tests.unit.core.clock import ManualClock
 from tests.unit.core.plain_memory import PlainMemory
 from tests.unit.core.scripted_log import ScriptedLog
@@ -259,6 +262,93 @@ def test_a_delete_that_fails_is_tried_again_and_only_then_announced() -> None:
     asyncio.run(scenario())
 
 
+def test_a_delete_that_fails_is_tried_again_though_another_removal_is_announced_meanwhile() -> None:
+    """The other removal may have deleted before the overtaken value was stored."""
+
+    async def scenario() -> None:
+        fleet = Fleet("plain-retried-anyway")
+        bus = InvalidationBus(lambda: ScriptedLog("plain-retried-anyway"))
+        async with fleet.instance() as (a, deleting), fleet.instance() as (b, plain):
+
+            async def fill_late() -> None:
+                await fill(fleet, b)
+                plain.failing = {"delete"}
+
+            deleting.after["delete"] = fill_late
+            await a.remove("k")
+            fleet.truth = "new"
+            await eventually(lambda: b.stats().distributed.breaker_opened == 1)
+            async with AsyncHybridCache(invalidation_bus=bus) as announcing:
+                await fleet.change(announcing, b)
+            plain.failing.clear()
+            await eventually(lambda: not fleet.stored)
+
+    asyncio.run(scenario())
+
+
+def test_a_set_whose_answer_is_lost_is_deleted_though_another_removal_is_announced_meanwhile() -> None:
+    async def scenario() -> None:
+        fleet = Fleet("plain-lost-anyway")
+        bus = InvalidationBus(lambda: ScriptedLog("plain-lost-anyway"))
+        async with fleet.instance() as (b, plain), AsyncHybridCache(invalidation_bus=bus) as announcing:
+
+            async def lose() -> None:
+                await fleet.change(announcing, b)
+                raise OSError("the connection broke before the answer")
+
+            await b.set("warm", 1)
+            plain.after["set"] = lose
+            assert await fleet.read(b) == "old"
+            await eventually(lambda: b.stats().distributed.breaker_opened == 1)
+            await fleet.change(announcing, b)
+            await eventually(lambda: not fleet.stored)
+
+    asyncio.run(scenario())
+
+
+def test_a_key_that_cannot_be_read_holds_up_no_report() -> None:
+    class Poisoned(PlainMemory):
+        async def get(self, key: str) -> object | None:
+            if key == entry_key(("s", "bad")):
+                raise ValueError("no JSON")
+            return await super().get(key)
+
+    async def scenario() -> None:
+        clock, told = ManualClock(), list[Event]()
+        cache = AdaptedCache(Poisoned(), clock, random.Random(1))
+        cache.on_overtaken = told.append
+        for key in ("bad", "good"):
+            token = await cache.lease("s", key, lease_seconds=10)
+            assert await cache.fill("s", key, b"old", stamp=Position(1, 1), ttl=60, token=token)
+        cache.heard(KeysRemoved("s", ("bad", "good")), Position(1, 2))
+        for _ in range(2):
+            with pytest.raises(DistributedCacheError):
+                await cache.review(last=False)
+            clock.advance(0.5)
+        assert told == [KeysRemoved("s", ("good",))]
+
+    asyncio.run(scenario())
+
+
+def test_a_stop_does_not_wait_until_all_doubts_are_settled() -> None:
+    class Slow(PlainMemory):
+        async def get(self, key: str) -> object | None:
+            await asyncio.sleep(0.1)
+            return await super().get(key)
+
+    async def scenario() -> None:
+        cache = AsyncHybridCache(distributed_cache=Slow(), distributed_timeout_seconds=5.0)
+        async with asyncio.timeout(10), cache:
+            l2 = cache._l2.cache  # type: ignore[union-attr]
+            assert isinstance(l2, AdaptedCache)
+            names = [str(number) for number in range(10_000)]
+            for name in names:
+                l2._fills.begin(("default", name), ORIGIN)
+            l2.heard(KeysRemoved("default", tuple(names)), Position(1, 1))
+
+    asyncio.run(scenario())
+
+
 def test_a_change_of_what_was_filled_long_ago_costs_one_look_and_no_event() -> None:
     async def scenario() -> None:
         fleet = Fleet("plain-quiet")
@@ -409,6 +499,11 @@ def test_what_was_filled_is_remembered_within_bounds() -> None:
     assert fills.doubtful(9)
     fills.stored(("s", "2"), Position(1, 3))
     assert not fills.doubtful(9)
+    fills.begin(("s", "2"), Position(1, 4))
+    fills.forget(("s", "2"))
+    fills.stored(("s", "2"), Position(1, 4))
+    fills.change(("s", "2"), Position(1, 5))
+    assert fills.doubtful(9), "what was forgotten while it was under way is known again once it is there"
 
 
 def test_what_was_found_is_told_once_a_little_later_and_never_lost() -> None:
