@@ -74,16 +74,18 @@ class Elsewhere:
     ) -> Found | Miss:
         now = asyncio.get_running_loop().time
         deadline: float | None = None
-        silent = 0
+        silent, waiting = 0, False
         while silent < _MOST_SILENT:
             async with self._watching(scope.name, key) as changed:
                 if changed is None:
                     break
+                # before it is asked: a change heard of meanwhile ends the wait as well
+                load.elsewhere = changed
                 found = await ask()
                 if not isinstance(found, Miss) or not self.holds(found):
                     return found
-                waited, load.elsewhere = load.elsewhere is not None, changed
-                if not waited:
+                if not waiting:
+                    waiting = True
                     self._l2.waits += 1
                     self._release(scope, key, load, options)
                 if deadline is None:

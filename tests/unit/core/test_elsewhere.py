@@ -42,11 +42,11 @@ class Fleet:
     """Caches on one L2 and one log; `read` asks the one of that number."""
 
     def __init__(self, size: int = 2, l2: type[SharedMemory] = WatchedMemory, **arguments: Any) -> None:
-        name = uuid.uuid4().hex
+        self.name = uuid.uuid4().hex
         self.store = Store()
         self.database = Database()
         self.l2s = [l2(self.store) for _ in range(size)]
-        self.logs = [ScriptedLog(name) for _ in range(size)]
+        self.logs = [ScriptedLog(self.name) for _ in range(size)]
         self.caches = [
             AsyncHybridCache(distributed_cache=l2, invalidation_bus=InvalidationBus(lambda log=log: log), **arguments)
             for l2, log in zip(self.l2s, self.logs, strict=True)
@@ -194,6 +194,31 @@ def test_who_waits_and_hears_of_a_change_under_way_loads() -> None:
                 assert await asyncio.gather(*others) == ["new", "new"]
             assert fleet.database.reads == 3
             assert not fleet.store.entries
+
+    asyncio.run(scenario())
+
+
+def test_who_hears_of_a_change_while_it_asks_does_not_wait_for_it() -> None:
+    """The lease of that change woke it, and the event follows while it asks."""
+
+    async def scenario() -> None:
+        fleet = Fleet(1)
+        (asking,), (l2,) = fleet.caches, fleet.l2s
+        bus = InvalidationBus(lambda: ScriptedLog(fleet.name))
+        async with asking, AsyncHybridCache(invalidation_bus=bus) as changing, AsyncExitStack() as begun:
+
+            async def begin() -> None:
+                await begun.enter_async_context(changing.invalidating("k", within_seconds=9))
+                await eventually(lambda: asking._scopes.changes.cover("default", "k"))
+
+            async def ask_again() -> None:
+                l2.before["get"] = begin
+
+            l2.before["watch"] = ask_again
+            await SharedMemory(fleet.store).lease("default", "k", lease_seconds=9)
+            async with asyncio.timeout(5):
+                assert await fleet.read(0) == "new"
+            assert fleet.waits() == [1]
 
     asyncio.run(scenario())
 
