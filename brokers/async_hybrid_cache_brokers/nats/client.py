@@ -144,7 +144,9 @@ class Connection:
 
     @contextmanager
     def losing(self, lose: Callable[[], object]) -> Iterator[None]:
-        """Within the context, call `lose` where the connection is lost."""
+        """Within the context, call `lose` where the connection is lost, or was before."""
+        if not self.alive:
+            lose()
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         lost.add_done_callback(lambda _: lose())
         self._waiting.add(lost)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from .batch import failure
@@ -26,6 +27,7 @@ class Watches:
         self._redis = redis
         self._clears = clears
         self._turn = asyncio.Lock()
+        self._closed = False
         self._link: Link | None = None
         self._reading: asyncio.Task[None] | None = None
         self._events: dict[bytes, set[asyncio.Event]] = {}
@@ -54,25 +56,36 @@ class Watches:
                     await self._link.send("UNSUBSCRIBE", channel)
 
     async def close(self) -> None:
-        """Cut the connection. Never raises."""
+        """Cut the connection, for good. Never raises."""
+        self._closed = True
         await self._lose()
 
     async def _subscribe(self, channel: bytes, changed: asyncio.Event) -> None:
         async with self._turn:
-            if self._link is None or not self._link.alive:
-                await self._lose()
-                link = Link(self._redis)
-                await link.connect()
-                self._link, self._reading = link, asyncio.create_task(self._read(link))
-                self._ask(self._clears)
-                await link.send("SUBSCRIBE", self._clears)
+            link = self._link
+            if link is None or not link.alive:
+                link = await self._connect()
             self._events.setdefault(channel, set()).add(changed)
             # again where somebody else did already: the reply says that it has been done
-            confirmed = self._ask(channel)
-            await self._link.send("SUBSCRIBE", channel)
+            confirmed = self._ask()
+            await link.send("SUBSCRIBE", channel)
         await confirmed
 
-    def _ask(self, channel: bytes) -> asyncio.Future[None]:
+    async def _connect(self) -> Link:
+        await self._lose()
+        link = Link(self._redis)
+        await link.connect()
+        if self._closed:
+            await link.drop()
+            raise RedisConnectionError("closed")
+        # of a connection that was lost while it was asked
+        self._unconfirmed.clear()
+        self._link, self._reading = link, asyncio.create_task(self._read(link))
+        self._ask()
+        await link.send("SUBSCRIBE", self._clears)
+        return link
+
+    def _ask(self) -> asyncio.Future[None]:
         confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._unconfirmed.append(confirmed)
         return confirmed
@@ -101,8 +114,9 @@ class Watches:
             self._end(link, error)
 
     def _confirm(self, error: Exception | None) -> None:
-        confirmed = self._unconfirmed.popleft()
-        if confirmed.done():
+        # there is none where what was refused is an UNSUBSCRIBE
+        confirmed = self._unconfirmed.popleft() if self._unconfirmed else None
+        if confirmed is None or confirmed.done():
             return
         if error is None:
             confirmed.set_result(None)

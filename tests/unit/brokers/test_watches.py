@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -15,8 +16,11 @@ from async_hybrid_cache.errors import DistributedCacheError
 from async_hybrid_cache.registry import find_broker
 from async_hybrid_cache.testing.distributed_contract import fill, get, no_lease, token_for
 from async_hybrid_cache.testing.waiting import eventually
+from async_hybrid_cache_brokers.nats.address import Address
+from async_hybrid_cache_brokers.nats.client import Connection
+from async_hybrid_cache_brokers.redis.client import Link
 from async_hybrid_cache_brokers.sqlite.watches import Watches
-from tests.servers.server import LocalServer
+from tests.servers.server import LocalServer, Server
 
 
 def l2_on(url: str) -> DistributedCache:
@@ -110,6 +114,84 @@ def test_a_redis_user_who_may_not_publish_nor_subscribe_loads(own_valkey: LocalS
             stats = cache.stats().distributed
             assert (stats.state, stats.fills, stats.errors, stats.waits) == ("up", 1, 0, 0)
         await other.close()
+
+    asyncio.run(main())
+
+
+def test_a_redis_user_who_may_not_unsubscribe_is_woken_all_the_same(own_valkey: LocalServer) -> None:
+    async def main() -> None:
+        async with Redis.from_url(own_valkey.url) as redis:
+            await redis.execute_command("ACL", "SETUSER", "bound", "on", ">secret", "~*", "&*", "+@all", "-unsubscribe")
+        l2, other = l2_on(own_valkey.url.replace("redis://", "redis://bound:secret@")), l2_on(own_valkey.url)
+        await l2.open()
+        await other.open()
+        for key in "abc":
+            token = await token_for(other, key)
+            async with asyncio.timeout(5), watchable(l2).watch("scope", key) as changed:
+                await other.release("scope", key, token=token)
+                await changed.wait()
+        await l2.close()
+        await other.close()
+
+    asyncio.run(main())
+
+
+def test_a_redis_that_is_lost_while_it_is_asked_for_the_first_watch_answers_the_next(
+    valkey: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Link.send
+
+    async def lost(link: Link, *command: Any) -> None:
+        monkeypatch.undo()
+        await send(link, *command)
+        await link.drop()
+        await asyncio.sleep(0.01)
+
+    async def main() -> None:
+        l2 = l2_on(valkey.url)
+        await l2.open()
+        monkeypatch.setattr(Link, "send", lost)
+        with pytest.raises(DistributedCacheError):
+            async with watchable(l2).watch("scope", "key"):
+                pass
+        token = await token_for(l2, "key")
+        async with asyncio.timeout(5), watchable(l2).watch("scope", "key") as changed:
+            await l2.release("scope", "key", token=token)
+            await changed.wait()
+        await l2.close()
+
+    asyncio.run(main())
+
+
+def test_closing_while_a_watch_connects_to_redis_leaves_no_connection(
+    valkey: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        l2, connect = l2_on(valkey.url), Link.connect
+        await l2.open()
+
+        async def closed_meanwhile(link: Link) -> None:
+            await connect(link)
+            await l2.close()
+
+        monkeypatch.setattr(Link, "connect", closed_meanwhile)
+        with pytest.raises(DistributedCacheError):
+            async with watchable(l2).watch("scope", "key"):
+                pass
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+
+
+def test_a_nats_connection_that_was_lost_before_wakes_who_begins_to_watch(nats: Server) -> None:
+    async def main() -> None:
+        connection, lost = Connection(Address(nats.url)), list[int]()
+        await connection.connect()
+        with connection.losing(lambda: lost.append(1)):
+            assert not lost
+        await connection.drop()
+        with connection.losing(lambda: lost.append(2)):
+            assert lost == [2]
 
     asyncio.run(main())
 
