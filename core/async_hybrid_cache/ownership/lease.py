@@ -22,6 +22,9 @@ __all__ = ["BEATS_PER_LEASE", "Lease", "Standing"]
 BEATS_PER_LEASE = 3
 """How often a holder beats within the time of a lease."""
 
+# one beat may have been on its way when its holder died, and a second cannot
+_SURE_MOVES = 2
+
 
 class _Holder(msgspec.Struct, frozen=True):
     owner: str
@@ -52,7 +55,7 @@ class Lease:
         self._owner = owner
         self._clock = clock
         self._watched: tuple[int, float] | None = None
-        self._moved = False
+        self._moves = 0
         self.was_known = False
         """Whether anybody had it before this one."""
         self._beat_sent_at: float | None = None
@@ -74,7 +77,7 @@ class Lease:
         body = await self._document.load()
         version, now = self._document.version, self._clock.monotonic()
         if self._watched is None or self._watched[0] != version:
-            self._moved = self._watched is not None
+            self._moves += self._watched is not None
             self._watched = version, now
         self.was_known = version != 0
         if body is None:
@@ -92,7 +95,7 @@ class Lease:
             return Standing.SILENT
         # this very process runs for certain, and tells nothing about the part of it that holds the lease
         alive = gone is False and holder.process != this_process()
-        return Standing.LIVE if alive or self._moved else Standing.DOUBTFUL
+        return Standing.LIVE if alive or self._moves >= _SURE_MOVES else Standing.DOUBTFUL
 
     async def take(self) -> bool:
         """Become the holder of what the last `look` saw; False where somebody else was faster."""

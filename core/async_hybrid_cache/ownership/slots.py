@@ -47,7 +47,7 @@ async def claim_slot(use: StoreUse, name: str, *, owner: str, seconds: float, cl
     """A slot of `name` for this process alone, the first of: a free one that has a position, a free one, a new one.
 
     One with a position whose holder may be dead is waited for, as long as its holder is not seen to live and at most
-    for `seconds`.
+    for `seconds` after its last beat.
     """
     slots: list[Slot] = []
     while True:

@@ -44,6 +44,8 @@ def test_a_lease_has_one_holder_until_it_lets_go() -> None:
         assert await two.look() is Standing.NEW
         assert await one.take()
         assert not await two.take()
+        assert await two.look() is Standing.DOUBTFUL
+        await one.beat()
         assert await two.look() is Standing.LIVE
         assert one.fresh
         assert not two.fresh
@@ -66,6 +68,9 @@ def test_a_silent_holder_is_replaced_by_the_watchers_own_clock() -> None:
         await one.take()
         assert await two.look() is Standing.DOUBTFUL
         there.advance(2.9)
+        assert await two.look() is Standing.DOUBTFUL
+        await one.beat()
+        # it may have been on its way when its holder was killed
         assert await two.look() is Standing.DOUBTFUL
         await one.beat()
         assert await two.look() is Standing.LIVE
