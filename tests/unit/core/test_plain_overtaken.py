@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 
-from async_hybrid_cache import AsyncHybridCache, DistributedCacheError, InvalidationBus, StreamOptions
+from async_hybrid_cache import AsyncHybridCache, InvalidationBus, StreamOptions
 from async_hybrid_cache.plain import AdaptedCache
 from async_hybrid_cache.plain.entry import entry_key
 from async_hybrid_cache.plain.fills import Fills
@@ -18,7 +17,7 @@ from async_hybrid_cache.plain.leases import Leases
 from async_hybrid_cache.plain.reports import Reports
 from async_hybrid_cache.positions import ORIGIN, Position
 from async_hybrid_cache.testing.waiting import eventually
-from async_hybrid_cache_codecs.events import Event, KeysRemoved
+from async_hybrid_cache_codecs.events import KeysRemoved
 from tests.unit.core.clock import ManualClock
 from tests.unit.core.plain_memory import PlainMemory
 from tests.unit.core.scripted_log import ScriptedLog
@@ -302,30 +301,6 @@ def test_a_set_whose_answer_is_lost_is_deleted_though_another_removal_is_announc
             await eventually(lambda: b.stats().distributed.breaker_opened == 1)
             await fleet.change(announcing, b)
             await eventually(lambda: not fleet.stored)
-
-    asyncio.run(scenario())
-
-
-def test_a_key_that_cannot_be_read_holds_up_no_report() -> None:
-    class Poisoned(PlainMemory):
-        async def get(self, key: str) -> object | None:
-            if key == entry_key(("s", "bad")):
-                raise ValueError("no JSON")
-            return await super().get(key)
-
-    async def scenario() -> None:
-        clock, told = ManualClock(), list[Event]()
-        cache = AdaptedCache(Poisoned(), clock, random.Random(1))
-        cache.on_overtaken = told.append
-        for key in ("bad", "good"):
-            token = await cache.lease("s", key, lease_seconds=10)
-            assert await cache.fill("s", key, b"old", stamp=Position(1, 1), ttl=60, token=token)
-        cache.heard(KeysRemoved("s", ("bad", "good")), Position(1, 2))
-        for _ in range(2):
-            with pytest.raises(DistributedCacheError):
-                await cache.review(last=False)
-            clock.advance(0.5)
-        assert told == [KeysRemoved("s", ("good",))]
 
     asyncio.run(scenario())
 
