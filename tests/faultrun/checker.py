@@ -6,7 +6,6 @@ was told of it: both are later than the truth, so what is judged late was late.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -21,6 +20,9 @@ __all__ = ["FRESH_SECONDS", "Violation", "judge_reads", "stale_reads"]
 
 FRESH_SECONDS = 2.0
 """Promise 1: within this time of the log being reachable, every live instance has applied what was acknowledged."""
+
+_ANSWER_SECONDS = 5.0
+"""No read takes longer: the loader answers at once, and everything else has a shorter timeout."""
 
 
 class Violation(NamedTuple):
@@ -37,10 +39,10 @@ def judge_reads(record: Record) -> list[Violation]:
     - 1: a newer version was acknowledged more than 2 s before the read began, and nothing had been wrong for this
       process in that time: neither a fault nor a moment in which it did not run.
     - 3: it was acknowledged longer before than the scope's bound, whatever is wrong. Callers who share a load get what
-      that load read: such a read counts from the beginning of the oldest of those that overlap in a row.
+      that load read, and whoever began it still waits: a read counts from the beginning of the oldest under way then.
     - 4: this process had itself written it before, or the position that the read brought, or a barrier, owed it.
     - 7: it was acknowledged before this process was started, and nothing had been wrong since.
-    - 9: it raised, though the loader works.
+    - 9: it raised or kept its caller waiting, though the loader works.
     """
     barred: dict[int, list[Acknowledged]] = defaultdict(list)
     for life in record.lives:
@@ -90,26 +92,28 @@ class _Judge:
 
     def judge(self, reads: list[Read]) -> Iterator[Violation]:
         """What is wrong with them."""
-        busy_until = chain_began = -math.inf
+        waiting: list[Read] = []
         for read in reads:
-            if read.began > busy_until:
-                chain_began = read.began
-            busy_until = max(busy_until, read.ended)
+            waiting = [each for each in waiting if each.ended > read.began]
+            waiting.append(read)
+            paused = any(began < read.ended and read.began < ended for began, ended in self._pauses)
             if read.error is None:
-                yield from self._found(read, chain_began)
-            elif not any(began < read.ended and read.began < ended for began, ended in self._pauses):
+                yield from self._found(read, waiting[0].began)
+            elif not paused:
                 yield self._violation("9", read, f"raised {read.error}")
+            if read.ended - read.began > _ANSWER_SECONDS and not paused:
+                yield self._violation("9", read, f"took {read.ended - read.began:.3f} s")
 
-    def _found(self, read: Read, chain_began: float) -> Iterator[Violation]:
+    def _found(self, read: Read, load_began: float) -> Iterator[Violation]:
         before = bisect_left(self._own_at, read.began)
         if before and read.version < self._own[before - 1]:
             yield self._violation("4", read, f"after its own write of version {self._own[before - 1]} had returned")
         elif self._versions.outdated(read.version) < read.began:
-            found = next(self._late(read, chain_began), None)
+            found = next(self._late(read, load_began), None)
             if found is not None:
                 yield self._violation(found[0], read, found[1])
 
-    def _late(self, read: Read, chain_began: float) -> Iterator[tuple[str, str]]:
+    def _late(self, read: Read, load_began: float) -> Iterator[tuple[str, str]]:
         troubled_until = max((min(read.began, end) for began, end in self._troubles if began < read.began), default=0.0)
         for version, at in self._versions.newer(read.version):
             if self._forgotten(at, read):
@@ -117,14 +121,14 @@ class _Judge:
             text = f"{read.began - at:.3f} s after the removal for version {version} was acknowledged"
             if version <= read.at_least:
                 yield "4", f"at a position that holds version {read.at_least}"
-            if at < chain_began - self._bound:
+            if at < load_began - self._bound:
                 yield "3", f"{text}, with a bound of {self._bound:g} s"
             if max(at, troubled_until) < read.began - FRESH_SECONDS:
                 yield "1", text
             if at < self._started and troubled_until <= self._started:
                 yield "7", f"{text}, and before this process was started"
         for version, at in self._barred:
-            if version > read.version and at < chain_began and not self._forgotten(at, read):
+            if version > read.version and at < load_began and not self._forgotten(at, read):
                 yield "4", f"after a barrier for version {version}"
 
     def _forgotten(self, at: float, read: Read) -> bool:

@@ -7,13 +7,16 @@ from typing import NamedTuple
 
 from .checker import Violation
 from .history import Broke, Told, Wrote
-from .record import Position, Record
+from .record import Life, Position, Record
 from .setup import WORKERS, marker_of, scope_of
 
 __all__ = ["Judged", "judge_events"]
 
-_QUEUED_SECONDS = 30.0
-"""What is queued has reached the log by then: no fault lasts half as long."""
+_SENT_SECONDS = 5.0
+"""So long after nothing keeps its writer from the log any more, what is queued is there."""
+
+_TOLD_SECONDS = 5.0
+"""So long after a fault has ended, the gap that it made is told."""
 
 
 class Judged(NamedTuple):
@@ -26,14 +29,16 @@ class Judged(NamedTuple):
 def judge_events(record: Record) -> Judged:
     """What no subscriber may miss.
 
-    - 6: a write that returned is never told to anybody, and no gap was told to this worker in the time in which it
-      may have been in the log.
+    - 6: a write raised; or it returned and is never told to anybody, and no gap was told to this worker in the time in
+      which it may have been in the log and not yet read.
     - 1: a removal whose position is known was not told to a worker's subscriber, though what lies behind it was, and
       between the two it was told of no gap. Where the log went back to an earlier state, the gap may come as late as
       that is noticed.
     """
     violations: list[Violation] = []
     announced: list[float] = []
+    for life in record.lives:
+        violations += [_raised(life, wrote) for wrote in life.wrote if wrote.error is not None]
     for worker in range(WORKERS):
         subscriber = _Subscriber(record, record.told(worker))
         for life in record.lives:
@@ -41,7 +46,7 @@ def judge_events(record: Record) -> Judged:
                 if wrote.error is not None or subscriber.heard(wrote):
                     continue
                 position = record.positions.get((wrote.key, wrote.version))
-                if subscriber.excused(wrote, position):
+                if subscriber.excused(wrote, position, life.worker):
                     announced.append(wrote.ended)
                     continue
                 promise = "6" if position is None else "1"
@@ -58,6 +63,11 @@ def judge_events(record: Record) -> Judged:
     return Judged(violations, announced)
 
 
+def _raised(life: Life, wrote: Wrote) -> Violation:
+    writer = f"{wrote.verb} of version {wrote.version} of key {wrote.key} by worker {life.worker}, life {life.number},"
+    return Violation("6", wrote.ended, f"{writer} raised {wrote.error} at {wrote.ended:.3f}")
+
+
 class _Subscriber:
     """All that one worker was told, in order."""
 
@@ -65,21 +75,30 @@ class _Subscriber:
         self._told = told
         self._keys = {(each.scope, key) for each in told for key in each.keys if "#" in key}
         self._places = {(each.position, each.scope, key) for each in told for key in (*each.keys, None)}
+        self._last = {(each.scope, key): each.at for each in told for key in (*each.keys, None)}
         self._gaps = [index for index, each in enumerate(told) if each.gap is not None]
+        self._faults = record.faults
         self._forgetful = [fault for fault in record.faults if fault.forgets_seconds]
 
     def heard(self, wrote: Wrote) -> bool:
-        """Whether it was told of that write. Sets and clears carry no marker, and are known by their positions."""
+        """Whether it was told of that write.
+
+        Sets and clears carry no marker, and are known by their positions; queued ones have none, and any later event
+        of that key or scope says as much.
+        """
         scope = scope_of(wrote.key)
         if wrote.verb in ("remove", "invalidating"):
             return (scope, marker_of(wrote.key, wrote.version)) in self._keys
         key = str(wrote.key) if wrote.verb == "set" else None
-        return wrote.position is None or (wrote.position, scope, key) in self._places
+        if wrote.position is None:
+            return self._last.get((scope, key), wrote.began) > wrote.began
+        return (wrote.position, scope, key) in self._places
 
-    def excused(self, wrote: Wrote, position: Position | None) -> bool:
+    def excused(self, wrote: Wrote, position: Position | None, writer: int) -> bool:
         """Whether it was told of a gap in the place of that write."""
         if position is None:
-            return any(wrote.began < self._told[gap].at < wrote.ended + _QUEUED_SECONDS for gap in self._gaps)
+            until = self._gone(wrote, writer)
+            return any(wrote.began < self._told[gap].at < until for gap in self._gaps)
         behind = next(
             (
                 index
@@ -104,6 +123,12 @@ class _Subscriber:
             fault.began < wrote.ended and any(wrote.began < self._told[gap].at < _noticed(fault) for gap in self._gaps)
             for fault in self._forgetful
         )
+
+    def _gone(self, wrote: Wrote, writer: int) -> float:
+        """Until when a gap may be told in the place of a write that was queued: whatever can have lost it is over."""
+        kept = [each.ended for each in self._faults if each.began < wrote.ended and each.worker in (None, writer)]
+        sent = max([wrote.ended, *kept]) + _SENT_SECONDS
+        return max([sent, *(_noticed(each) + _TOLD_SECONDS for each in self._faults if each.began < sent)])
 
 
 def _noticed(fault: Broke) -> float:

@@ -121,6 +121,13 @@ def test_promise_3_counts_from_the_first_of_the_reads_that_may_share_a_load() ->
     assert judged((0, write(10)), (2, first), (1, second), faults=[broke(5, 40)]) == ["3"]
 
 
+def test_promise_3_a_load_that_had_ended_before_a_read_began_is_not_shared() -> None:
+    first, second, third = read(9.9, ended=11), read(10.9, ended=12), read(11.95, ended=12.5)
+    cut = broke(5, 40)
+    assert judged((0, write(9)), (1, first), (1, second), (1, third), faults=[cut]) == []
+    assert judged((0, write(8.8)), (1, first), (1, second), (1, third), faults=[cut]) == ["3"]
+
+
 def test_promise_3_is_judged_by_the_oldest_version_that_is_missing() -> None:
     entries = (0, write(10)), (0, write(13, version=2, offset=2)), (1, read(13.5))
     assert judged(*entries, faults=[broke(5, 40)]) == ["3"]
@@ -156,6 +163,12 @@ def test_promise_9_a_read_that_raises() -> None:
     failed = Read(10, 10.5, STRICT, -1, -1, "OSError()")
     assert judged((1, failed)) == ["9"]
     assert judged((1, failed), (1, Paused(10.4, 6))) == []
+
+
+def test_promise_9_a_read_that_keeps_its_caller_waiting() -> None:
+    assert judged((1, read(10, ended=14.9))) == []
+    assert judged((1, read(10, ended=15.1))) == ["9"]
+    assert judged((1, read(10, ended=15.1)), (1, Paused(14.9, 4))) == []
 
 
 def everybody(*entries: Entry, but: int) -> list[tuple[int, Entry]]:
@@ -215,8 +228,26 @@ def test_promise_6_what_was_queued_and_never_told_is_lost() -> None:
 
 def test_promise_6_a_gap_excuses_a_queued_write_only_while_that_may_have_been_in_the_log() -> None:
     queued = write(10, offset=None)
-    assert missed((0, queued), *((worker, gap(25, 1)) for worker in ALL)) == ([], WORKERS)
-    assert missed((0, queued), *((worker, gap(41, 1)) for worker in ALL)) == (["6"] * WORKERS, 0)
+    told_at_14, told_at_16, told_at_24 = ([(worker, gap(at, 1)) for worker in ALL] for at in (14, 16, 24))
+    assert missed((0, queued), *told_at_14) == ([], WORKERS)
+    assert missed((0, queued), *told_at_16) == (["6"] * WORKERS, 0)
+    assert missed((0, queued), *told_at_16, faults=[broke(9, 11.5)]) == ([], WORKERS)
+    assert missed((0, queued), *told_at_24, faults=[broke(9, 11.5)]) == (["6"] * WORKERS, 0)
+    assert missed((0, queued), *told_at_24, faults=[broke(9, 11.5), broke(15, 19.5)]) == ([], WORKERS)
+    assert missed((0, queued), *told_at_24, faults=[broke(9, 11.5, forgets=12)]) == ([], WORKERS)
+
+
+@pytest.mark.parametrize("verb", ["set", "clear"])
+def test_promise_6_a_queued_set_or_clear_that_was_never_told(verb: str) -> None:
+    keys = (str(STRICT),) if verb == "set" else ()
+    queued = write(10, offset=None, verb=verb)
+    before, after = (Told(at, (7, 1), "strict", keys) for at in (9.8, 15))
+    assert missed((0, queued), *((worker, before) for worker in ALL)) == (["6"] * WORKERS, 0)
+    assert missed((0, queued), *((worker, after) for worker in ALL)) == ([], 0)
+
+
+def test_promise_6_a_write_that_raises() -> None:
+    assert missed((0, Wrote(9, 10, STRICT, 1, "remove", None, "OSError()"))) == (["6"], 0)
 
 
 def test_promise_6_a_queued_write_that_one_subscriber_missed() -> None:

@@ -201,7 +201,7 @@ class Actor:
 
     async def _bar(self, key: int, version: int, position: Position) -> None:
         with contextlib.suppress(BarrierTimeout, LogUnavailable):
-            await self._cache.barrier(position, timeout=5)
+            await self._cache.barrier(position)
             self._note(Barred(monotonic(), key, version))
 
     # -- what is told ----------------------------------------------------------------------------------------
