@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from async_hybrid_cache.testing.promises import shown_by
+from tests.guarantees.faults import FAULTS
 from tests.guarantees.page import PAGE, written
-from tests.guarantees.table import Cell, Guarantees
+from tests.guarantees.table import PROMISES, Cell, Guarantees
 
 __all__ = ["GuaranteesReport"]
 
@@ -53,7 +54,12 @@ class GuaranteesReport:
 def _cells(item: pytest.Function) -> Iterator[Cell]:
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     for shown in shown_by(item.function):
-        yield Cell(shown.number, shown.fault.format_map(parameters), _broker(item), _file(item), item.originalname)
+        fault = shown.fault.format_map(parameters)
+        if shown.number not in PROMISES or fault not in FAULTS:
+            raise pytest.UsageError(
+                f"{item.nodeid} shows promise {shown.number} under {fault!r}: no place in the table"
+            )
+        yield Cell(shown.number, fault, _broker(item), _file(item), item.originalname)
 
 
 def _broker(item: pytest.Function) -> str:
