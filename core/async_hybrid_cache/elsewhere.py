@@ -121,6 +121,7 @@ class Elsewhere:
         if changed is None:
             yield None
             return
+        self._deaf = False
         breaker.listeners.add(changed.set)
         try:
             yield changed

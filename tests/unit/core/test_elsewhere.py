@@ -237,7 +237,8 @@ def test_who_cannot_wait_loads(failing: str, caplog: pytest.LogCaptureFixture) -
                 await eventually(lambda: any(fleet.waits()))
                 l2.failing = {"get"}
                 await cache.get("another")
-                assert await task == "new"
+                async with asyncio.timeout(5):
+                    assert await task == "new"
             assert await fleet.read(0) == "new"
             await cache.remove_local("k")
             assert await fleet.read(0) == "new"
@@ -246,6 +247,26 @@ def test_who_cannot_wait_loads(failing: str, caplog: pytest.LogCaptureFixture) -
     with caplog.at_level(logging.WARNING, "async_hybrid_cache"):
         asyncio.run(scenario())
     assert sum("cannot be watched" in record.message for record in caplog.records) == (failing == "watch")
+
+
+def test_a_watch_that_fails_is_told_again_once_it_has_worked(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        fleet = Fleet(1)
+        other = SharedMemory(fleet.store)
+        async with fleet.caches[0] as cache:
+            for failing in ({"watch"}, {"watch"}, set[str](), {"watch"}):
+                fleet.l2s[0].failing = failing
+                token = await other.lease("default", "k", lease_seconds=10)
+                task = fleet.read(0)
+                if not failing:
+                    await eventually(lambda: any(fleet.waits()))
+                    await other.release("default", "k", token=token)
+                assert await task == "new"
+                await cache.remove_local("k")
+
+    with caplog.at_level(logging.WARNING, "async_hybrid_cache"):
+        asyncio.run(scenario())
+    assert sum("cannot be watched" in record.message for record in caplog.records) == 2
 
 
 def test_an_l2_that_cannot_be_watched_is_not_waited_for() -> None:
