@@ -101,7 +101,7 @@ def make_report(record: Record, broker: str, seed: int, without: str | None) -> 
         without=without,
         rows=rows,
         violations=sorted(stale + events.violations, key=lambda violation: violation.at),
-        void=_void(rows),
+        void=[*_void(rows), *_unasked(record)],
     )
 
 
@@ -169,6 +169,16 @@ def _void(rows: Sequence[Row]) -> list[str]:
     if total.times < 2:
         void.append("nothing was broken")
     void += [f"nothing was {what}" for what in ("fenced", "refused", "replayed") if not getattr(total, what)]
+    return void
+
+
+def _unasked(record: Record) -> list[str]:
+    """What promise 4 was never asked for."""
+    void = []
+    if not any(life.barred for life in record.lives):
+        void.append("no barrier returned")
+    if not any(read.at_least >= 0 for life in record.lives for read in life.reads):
+        void.append("nothing was read at a position")
     return void
 
 

@@ -267,6 +267,7 @@ def busy(*, fenced: int, refused: int, replayed: int, every: float = 0.001) -> R
     counters = {"resets": 0, "fenced": fenced, "refused": refused, "replayed": replayed}
     reads = [(1, read(1 + number * every, key=number % KEYS)) for number in range(round(2 / every))]
     entries = [(0, write(1.0)), (0, write(3.0, version=2, offset=2)), (0, Counted(2.5, counters)), *reads]
+    entries += [(0, Barred(3.0, STRICT, 2)), (1, read(3.0, version=2, at_least=2))]
     events = [(worker, told(at, offset, version=offset)) for worker in ALL for at, offset in ((1.0, 1), (3.0, 2))]
     return Record(lives(*entries, *events), [broke(2.0, 2.2)])
 
@@ -297,6 +298,15 @@ def test_a_run_without_faults_is_void() -> None:
     record = busy(fenced=1, refused=1, replayed=1)
     record.faults.clear()
     assert "nothing was broken" in make_report(record, "redis", 1, None).void
+
+
+def test_a_run_without_barriers_or_reads_at_a_position_is_void() -> None:
+    record = busy(fenced=1, refused=1, replayed=1)
+    record.lives[0].barred.clear()
+    assert make_report(record, "redis", 1, None).void == ["no barrier returned"]
+    record = busy(fenced=1, refused=1, replayed=1)
+    del record.lives[1].reads[-1]
+    assert make_report(record, "redis", 1, None).void == ["nothing was read at a position"]
 
 
 def test_a_violation_outweighs_void_and_is_shown_with_the_seed() -> None:
