@@ -327,6 +327,37 @@ def test_a_lease_that_is_of_no_more_use_is_given_back(how: str) -> None:
     asyncio.run(scenario())
 
 
+def test_a_read_that_would_not_load_does_not_wait() -> None:
+    async def scenario() -> None:
+        fleet = Fleet(1)
+        async with fleet.caches[0] as cache, asyncio.timeout(5):
+            await SharedMemory(fleet.store).lease("default", "k", lease_seconds=10)
+            assert await cache.get("k") is None
+            assert fleet.waits() == [0]
+
+    asyncio.run(scenario())
+
+
+def test_holders_that_follow_one_another_are_not_waited_for_without_end() -> None:
+    async def scenario() -> None:
+        fleet = Fleet(1, lease_seconds=0.3)
+        other = SharedMemory(fleet.store)
+
+        async def hold_on() -> None:
+            while True:
+                await other.lease("default", "k", lease_seconds=0.3)
+                await asyncio.sleep(0.01)
+
+        async with fleet.caches[0], asyncio.timeout(5):
+            holding = asyncio.create_task(hold_on())
+            await eventually(lambda: fleet.store.leases)
+            assert await fleet.read(0) == "new"
+            assert fleet.waits() == [1]
+            holding.cancel()
+
+    asyncio.run(scenario())
+
+
 # -- the stale value meanwhile ---------------------------------------------------------------------------------
 
 
@@ -361,6 +392,22 @@ def test_a_stale_value_is_served_meanwhile() -> None:
             await eventually(lambda: not fleet.caches[1].scope_state("default").loads)
             assert await fleet.read(1) == "new"
             assert fleet.database.reads == 1
+
+    asyncio.run(scenario())
+
+
+def test_past_its_bound_it_is_served_where_that_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        fleet = Fleet(2, options=CacheOptions(on_stale="serve"))
+        async with fleet.caches[0], fleet.caches[1] as reading:
+            await expired(fleet)
+            fleet.database.gate.clear()
+            loading = fleet.read(0)
+            await eventually(lambda: fleet.database.reads == 1)
+            monkeypatch.setattr(reading._staleness, "within", lambda *known: False)
+            assert await fleet.read(1) == "old"
+            fleet.database.gate.set()
+            assert await loading == "new"
 
     asyncio.run(scenario())
 
