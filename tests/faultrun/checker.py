@@ -41,7 +41,8 @@ def judge_reads(record: Record) -> list[Violation]:
     - 3: it was acknowledged longer before than the scope's bound, whatever is wrong. Callers who share a load get what
       that load read, and whoever began it still waits: a read counts from the beginning of the oldest under way then.
     - 4: this process had itself written it before, or the position that the read brought, or a barrier, owed it.
-    - 7: it was acknowledged before this process was started, and nothing had been wrong since.
+    - 7: it was acknowledged before this process was started, and nothing had been wrong since; or this worker had
+      itself written it in an earlier life, and the write had returned, queued or not.
     - 9: it raised or kept its caller waiting, though the loader works.
     """
     barred: dict[int, list[Acknowledged]] = defaultdict(list)
@@ -85,6 +86,13 @@ class _Judge:
         own = sorted((wrote.ended, wrote.version) for wrote in life.wrote if wrote.key == key and wrote.error is None)
         self._own_at = [at for at, _ in own]
         self._own = [*accumulate((version for _, version in own), max)]
+        self._former = [
+            Acknowledged(wrote.version, wrote.ended)
+            for former in record.lives
+            if former.worker == life.worker and former.number < life.number
+            for wrote in former.wrote
+            if wrote.key == key and wrote.error is None
+        ]
         self._forgetful = [fault for fault in record.faults if fault.forgets_seconds]
         self._started = life.served.began
         self._pauses = [(pause.at - pause.seconds, pause.at) for pause in life.paused]
@@ -108,6 +116,12 @@ class _Judge:
         before = bisect_left(self._own_at, read.began)
         if before and read.version < self._own[before - 1]:
             yield self._violation("4", read, f"after its own write of version {self._own[before - 1]} had returned")
+        elif former := [
+            each.version for each in self._former if each.version > read.version and not self._forgotten(each.at, read)
+        ]:
+            yield self._violation(
+                "7", read, f"after its own write of version {former[0]} had returned in a life before"
+            )
         elif self._versions.outdated(read.version) < read.began:
             found = next(self._late(read, load_began), None)
             if found is not None:

@@ -159,6 +159,17 @@ def test_promise_7_what_was_acknowledged_before_the_start_is_served_at_once() ->
     assert judge_reads(Record([*before, second], [death, broke(10.9, 11.2)])) == []
 
 
+def test_promise_7_what_its_former_life_wrote_is_not_forgotten() -> None:
+    for offset in (1, None):
+        for returned, forgets, broken in ((10, 0, ["7"]), (10, 12, []), (8.9, 12, ["7"])):
+            first = lives((1, write(returned, SHIPPED, offset=offset)))
+            second = Life(1, 1)
+            for entry in (Served(10.5, 11.0), read(11.1, SHIPPED), read(11.2, SHIPPED, version=1)):
+                second.add(entry)
+            faults = [broke(9, 30, forgets=forgets)]
+            assert [each.promise for each in judge_reads(Record([*first, second], faults))] == broken
+
+
 def test_promise_9_a_read_that_raises() -> None:
     failed = Read(10, 10.5, STRICT, -1, -1, "OSError()")
     assert judged((1, failed)) == ["9"]
