@@ -68,7 +68,9 @@ def test_a_fill_by_one_who_had_not_heard_is_deleted_and_announced_once_it_has(
                     assert await late.read("key") == 1
                     gate.release()
                     await fresh_everywhere(database, [writer, late, Member(cache, database)], ["key"], monotonic())
-                await eventually(lambda: cache.stats().distributed.fills_overtaken == 1)
+                # by whoever is the first to look: who stored it, or the writer who reads
+                found = (each.stats().distributed.fills_overtaken for each in (cache, writer.cache))
+                assert sum(found) >= 1
 
     asyncio.run(main())
 
