@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 from async_hybrid_cache_codecs.events import ChangeEnded, Event, KeysChanging, KeysRemoved
 
 from .changes import LONGEST_SECONDS
 from .errors import ConfigurationError
+from .joint import L2Change, Leased
 from .late import Removal
 from .receipt import Receipt
 from .scopes import Scopes
-from .shared import SharedTier
-from .stream import Pending
 from .validation import positive
+from .write import Write
 
 __all__ = ["Steps", "around"]
-
-
-class _Change(Protocol):
-    async def __call__(
-        self,
-        event: Removal | KeysChanging,
-        fence: Callable[[], None],
-        in_l2: Callable[[SharedTier], Awaitable[Any]],
-        /,
-    ) -> tuple[Any, Pending | None]: ...
 
 
 class Steps(NamedTuple):
@@ -36,9 +26,8 @@ class Steps(NamedTuple):
 
     scopes: Scopes
     rng: random.Random
-    change: _Change
+    write: Callable[[Removal | KeysChanging, L2Change, Callable[[], None]], Write]
     announce: Callable[[Event], object]
-    receipt: Callable[[Pending | None], Awaitable[Receipt]]
 
 
 @asynccontextmanager
@@ -46,16 +35,19 @@ async def around(steps: Steps, scope: str, keys: tuple[str, ...], seconds: float
     """What `AsyncHybridCache.invalidating` does."""
     if positive("within_seconds", seconds) > LONGEST_SECONDS:
         raise ConfigurationError(f"within_seconds must be at most {LONGEST_SECONDS:g}, not {seconds:g}")
-    scopes, rng, change, announce, receipt = steps
+    scopes, rng, write, announce = steps
     event = KeysChanging(f"{rng.getrandbits(64):016x}", scope, keys, float(seconds))
     removed = KeysRemoved(scope, keys)
     try:
-        _, pending = await change(event, lambda: scopes.changing(event), lambda l2: l2.hold(scope, keys, seconds))
-        yield await receipt(pending)
+        # the lease is for nobody: nothing is to be filled until it is deleted again
+        announcing = write(event, Leased(scope, keys, event.change, seconds), lambda: scopes.changing(event))
+        await announcing.begin()
+        yield await announcing.receipt()
     finally:
         try:
-            _, pending = await change(removed, lambda: scopes.fence_keys(scope, keys), lambda l2: l2.drop(removed))
-            await receipt(pending)
+            removing = write(removed, removed, lambda: scopes.fence_keys(scope, keys))
+            await removing.begin()
+            await removing.receipt()
         finally:
             scopes.changes.end(event.change)
             announce(ChangeEnded(event.change))

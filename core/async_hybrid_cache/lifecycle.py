@@ -8,7 +8,6 @@ import enum
 import logging
 import os
 import weakref
-from collections.abc import Iterable
 from typing import Any
 
 from async_hybrid_cache_codecs.events import Event
@@ -164,19 +163,16 @@ class Lifecycle:
 
     async def _redo(self, recovered: Recovered) -> None:
         """Changes that an ended process had begun; what waits to be told is stale here at once."""
-        for frame in recovered.frames:
-            self._fence(frame.events)
-        noted = [event for _, event in recovered.events]
-        self._fence(noted)
+        told = [event for frame in recovered.frames for event in frame.events]
+        begun = [event for _, event in recovered.events]
+        removals = [event for event in (*told, *begun) if isinstance(event, Removal)]
+        for removal in removals:
+            self._scopes.fence_event(removal)
         if self._l2:
-            await asyncio.gather(*(self._l2.drop(event) for event in noted if isinstance(event, Removal)))
+            # in L2 nothing may have been done yet
+            await asyncio.gather(*(self._l2.drop(removal) for removal in removals))
         for number, event in recovered.events:
             self._announce(event, number)
-
-    def _fence(self, events: Iterable[Event]) -> None:
-        for event in events:
-            if isinstance(event, Removal):
-                self._scopes.fence_event(event)
 
     def _announce(self, event: Event, note: int | None = None) -> None:
         if self._stream:
@@ -224,7 +220,7 @@ class Lifecycle:
         """
         if pending is None or self._stream is None:
             return Receipt(None, False)
-        if self._stream.attached and "writer" not in self._stream.link.troubles:
+        if self._stream.writes:
             await pending.wait(self._stream.options.append_timeout_seconds)
         if pending.position is None and self._stream.options.on_log_failure == "raise":
             raise self._stream.refuse(pending)

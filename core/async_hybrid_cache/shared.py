@@ -19,6 +19,7 @@ from .clock import Clock
 from .deletes import Deletes
 from .distributed import DistributedCache, Hit, Miss
 from .errors import DistributedCacheError
+from .joint import L2Change, Leased
 from .journal import Journal
 from .late import LateDeletes, Removal
 from .plain import AdaptedCache
@@ -98,7 +99,7 @@ class SharedTier:
         self.unencodable = 0
         self._reported: set[str] = set()
         if isinstance(cache, AdaptedCache):
-            cache.on_overtaken = self._later
+            cache.on_overtaken = self.later
 
     @property
     def late_deletes(self) -> int:
@@ -154,19 +155,17 @@ class SharedTier:
 
     async def lease(self, scope: str, key: str) -> str | None:
         """Delete the entry and take a lease on it; None (and perhaps a delete still to be done) where there is none."""
-        removed = KeysRemoved(scope, (key,))
-        if not self.enabled:
-            await self.drop(removed)
-            return None
-        return await self._or_later(removed, self._lease(scope, key))
+        return await self.change(Leased(scope, (key,), "", self.lease_seconds))
 
-    async def hold(self, scope: str, keys: Sequence[str], seconds: float) -> None:
-        """Delete the entries, and let nobody fill them for `seconds`, or until they are deleted again."""
-        removed = KeysRemoved(scope, tuple(keys))
-        if self.enabled:
-            await self._or_later(removed, self._hold(scope, keys, seconds))
+    async def change(self, change: L2Change) -> str | None:
+        """Do it, or later where that fails or is cancelled; the token of a lease that was taken."""
+        if not isinstance(change, Leased):
+            await self.drop(change)
+        elif not self.enabled:
+            await self.drop(change.removed)
         else:
-            await self.drop(removed)
+            return await self._or_later(change.removed, self._lease(change))
+        return None
 
     async def drop(self, event: Removal) -> None:
         """Delete what `event` names; where that fails, or is cancelled, it is kept to be done later."""
@@ -178,18 +177,20 @@ class SharedTier:
     async def _or_later(self, event: Removal, call: Coroutine[Any, Any, T]) -> T | None:
         if not self.connected or self.breaker.is_open:
             call.close()
-            self._later(event)
+            self.later(event)
             return None
         try:
             return await call
         except DistributedCacheError:
-            self._later(event)
+            self.later(event)
             return None
         except asyncio.CancelledError:
-            self._later(event)
+            self.later(event)
             raise
 
-    def _later(self, event: Removal) -> None:
+    def later(self, change: L2Change) -> None:
+        """Delete what `change` names as soon as may be, and ask L2 for nothing of it until then."""
+        event = change.removed if isinstance(change, Leased) else change
         known = self.late.holds(event)
         self.late.add(event)
         if self._journal and not known:
@@ -275,7 +276,7 @@ class SharedTier:
         finally:
             self._doing = LateDeletes()
             for event in left:
-                self._later(event)
+                self.later(event)
             if self._journal:
                 self._journal.close(notes)
 
@@ -303,11 +304,10 @@ class SharedTier:
         self.hits += 1
         return Found(value, hit.stamp, hit.remaining, envelope.tags)
 
-    async def _lease(self, scope: str, key: str) -> str:
-        return await self._call(self.cache.lease(scope, key, lease_seconds=self.lease_seconds))
-
-    async def _hold(self, scope: str, keys: Sequence[str], seconds: float) -> None:
-        await asyncio.gather(*(self._call(self.cache.lease(scope, key, lease_seconds=seconds)) for key in keys))
+    async def _lease(self, leased: Leased) -> str:
+        calls = (self.cache.lease(leased.scope, key, lease_seconds=leased.seconds) for key in leased.keys)
+        tokens = await asyncio.gather(*map(self._call, calls))
+        return tokens[0]
 
     async def _delete(self, scope: str, keys: Sequence[str]) -> None:
         if self.breaker.is_open:

@@ -57,7 +57,8 @@ class Instance:
             server: Link(random.Random(self._rng.getrandbits(64)), failure) for server, failure in _FAILURES.items()
         }
         self.clock = VirtualClock(servers.loop, began=self._rng.uniform(0, 1e6), wall=self._rng.uniform(-60, 60))
-        self.l2 = SimulatedCache(servers.store, self.links["l2"], random.Random(self._rng.getrandbits(64)))
+        rng = random.Random(self._rng.getrandbits(64))
+        self.l2 = SimulatedCache(servers.store, self.links["l2"], rng, with_log=plan.one_server)
         self.l2.deletes_fail = plan.world.deletes_fail
         options = StreamOptions(
             instance_id=self.identity,
@@ -96,6 +97,7 @@ class Instance:
         self.unsent: dict[str, int] = {}
         self.seen: set[str] = set()
         self.writing: list[str] = []
+        self.joint = 0
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self.doubted = True
         """Whether L1 or what is owed changed since it was judged."""
@@ -157,7 +159,9 @@ class Instance:
             self.owe(history.announced(record.id))
 
         async def appending(frame: SealedFrame) -> Position:
+            joint = bool(self.stream.joint and outbox.changes())
             position = await append(frame)
+            self.joint += joint
             history.acknowledged(frame.id)
             return position
 
@@ -249,4 +253,5 @@ class Instance:
         self.counts["replayed"] += self.reader.replayed
         self.counts["gaps"] += self.reader.gaps
         self.counts["duplicates"] += self.reader.duplicates
+        self.counts["joint"] += self.joint
         self.counts["coarsened"] += self.stream.outbox.coarsened

@@ -8,9 +8,24 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from async_hybrid_cache import DistributedCacheError, Hit, Miss, MsgpackSerializer, Position, Serializer
+from async_hybrid_cache import (
+    CacheCleared,
+    DistributedCacheError,
+    EventLog,
+    Hit,
+    KeysRemoved,
+    LogRefused,
+    LogUnavailable,
+    Miss,
+    MsgpackSerializer,
+    Position,
+    ScopeCleared,
+    Serializer,
+)
+from async_hybrid_cache.joint import JointAppend, L2Change, Leased
 
 from .link import Link
+from .log import SimulatedLog
 
 __all__ = ["SharedStore", "SimulatedCache"]
 
@@ -70,14 +85,18 @@ class SharedStore:
 
 
 class SimulatedCache:
-    """One instance's `DistributedCache` on the shared store. A delete fails with the chance `deletes_fail`."""
+    """One instance's `DistributedCache` on the shared store. A delete fails with the chance `deletes_fail`.
 
-    def __init__(self, store: SharedStore, link: Link, rng: random.Random) -> None:
+    `with_log`: it is on the server of the log.
+    """
+
+    def __init__(self, store: SharedStore, link: Link, rng: random.Random, *, with_log: bool = False) -> None:
         self._store = store
         self._link = link
         self._rng = rng
         self.serializer: Serializer = MsgpackSerializer()
         self.deletes_fail = 0.0
+        self._with_log = with_log
 
     async def open(self) -> None:
         return None
@@ -133,12 +152,40 @@ class SimulatedCache:
         await self._link.ask(self._perhaps(serve))
 
     async def clear(self, scope: str | None) -> None:
-        def serve() -> None:
-            for pair in [*self._store.entries, *self._store.leases]:
-                if scope is None or pair[0] == scope:
-                    self._store.drop(pair)
+        await self._link.ask(self._perhaps(lambda: self._clear(scope)))
 
-        await self._link.ask(self._perhaps(serve))
+    def joined(self, log: EventLog) -> JointAppend | None:
+        if not (self._with_log and isinstance(log, SimulatedLog)):
+            return None
+
+        async def append(record: bytes, id: str, changes: Sequence[L2Change]) -> Position:
+            return await log.append_with(record, id, lambda: self.change(changes))
+
+        return append
+
+    def change(self, changes: Sequence[L2Change]) -> None:
+        """What the server does with a record; where it fails after that, the record is not written."""
+        for change in changes:
+            match change:
+                case KeysRemoved():
+                    for key in change.keys:
+                        self._store.drop((change.scope, key))
+                case Leased():
+                    for key in change.keys:
+                        self._store.drop((change.scope, key))
+                        self._store.leases[change.scope, key] = change.token, _now() + change.seconds
+                case ScopeCleared():
+                    self._clear(change.scope)
+                case CacheCleared():
+                    self._clear(None)
+        if self._rng.random() < self.deletes_fail:
+            refused = self._rng.random() < 0.2
+            raise LogRefused("not in one step") if refused else LogUnavailable("the append failed")
+
+    def _clear(self, scope: str | None) -> None:
+        for pair in [*self._store.entries, *self._store.leases]:
+            if scope is None or pair[0] == scope:
+                self._store.drop(pair)
 
     @asynccontextmanager
     async def watch(self, scope: str, key: str) -> AsyncIterator[asyncio.Event]:

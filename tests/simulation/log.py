@@ -59,13 +59,14 @@ class SharedLog:
         self.epoch = self._largest = max(self._largest + 1, above + 1)
         self.first, self.records, self.times, self.exists = 1, [], [], True
 
-    def append(self, id: str, data: bytes, remembers: bool) -> Position:
-        """One more record, unless the server `remembers` that it has it."""
+    def append(self, id: str, data: bytes, remembers: bool, also: Callable[[], None] = lambda: None) -> Position:
+        """One more record, and just before it `also`, unless the server `remembers` that it has it."""
         self._check()
         if remembers:
             for number, (other, _) in enumerate(self.records):
                 if other == id:
                     return Position(self.epoch, self.first + number)
+        also()
         self.records.append((id, data))
         self.times.append(self._now())
         self._on_append(id, data)
@@ -148,7 +149,11 @@ class SimulatedLog:
         return None
 
     async def append(self, record: bytes, id: str) -> Position:
-        return await self._link.ask(lambda: self._log.append(id, record, self._remembers))
+        return await self.append_with(record, id, lambda: None)
+
+    async def append_with(self, record: bytes, id: str, also: Callable[[], None]) -> Position:
+        """`append`, and `also` in the same step of the server."""
+        return await self._link.ask(lambda: self._log.append(id, record, self._remembers, also))
 
     async def bounds(self) -> Bounds:
         return await self._link.ask(lambda: self._log.bounds)

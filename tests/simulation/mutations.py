@@ -27,9 +27,9 @@ from async_hybrid_cache.stream.writer import Writer
 from async_hybrid_cache.subscription.feed import Feed
 from async_hybrid_cache.subscription.session import Session
 from async_hybrid_cache.tombstones import Tombstones
-from async_hybrid_cache.writes import Writes
+from async_hybrid_cache.write import Write
 
-from .l2 import SharedStore
+from .l2 import SharedStore, SimulatedCache
 from .log import SimulatedLog
 from .plan import WORLDS
 from .run import Violation, simulate
@@ -134,15 +134,14 @@ async def _take_any_hit(self: Loader, l2: SharedTier, scope: Scope, key: str, lo
     return await l2.get(scope.name, key, loading.serializer(), ORIGIN, lease_seconds=seconds)
 
 
-async def _announce_then_delete(self: Writes, event: Any, fence: Any, in_l2: Any) -> Any:
-    fence()
-    pending = self._announce(event)
-    if pending is not None:
-        await pending.wait(0.1)
+async def _announce_then_delete(self: Write) -> None:
+    self._fence()
+    self.pending = self._stream.publish(self._event) if self._stream else None
+    if self.pending is not None:
+        await self.pending.wait(0.1)
         await asyncio.sleep(0.01)  # an L2 that is slower than the log
-    result = await in_l2(self._l2) if self._l2 else None
-    fence()
-    return result, pending
+    self.token = await self._l2.change(self._change) if self._l2 else None
+    self._fence()
 
 
 async def _catch_up_silently(self: SharedTier, announce: Any) -> None:
@@ -169,14 +168,13 @@ def _keep_what_was_fenced(self: Scopes, scope: str, key: str, stamp: Position, l
 # -- what surrounds them ---------------------------------------------------------------------------------------
 
 
-async def _fence_once(self: Writes, event: Any, fence: Any, in_l2: Any) -> Any:
+_begin_to_write = Write.begin
+
+
+async def _fence_once(self: Write) -> None:
+    fence, self._fence = self._fence, lambda: None
     fence()
-    result = None
-    try:
-        result = await in_l2(self._l2) if self._l2 else None
-    finally:
-        pending = self._announce(event)
-    return result, pending
+    await _begin_to_write(self)
 
 
 async def _no_late_delete(self: SharedTier, event: Any, call: Any) -> Any:
@@ -267,7 +265,7 @@ MUTATIONS = (
     # ack_counts_as_applied; the second fence, which the model does not have, hides it as long as L2 keeps its deletes
     Mutation(
         "an acknowledgement is not applied before its echo",
-        ((Writer, "_append", _acknowledge_and_wait_for_the_echo), (Writes, "_change", _fence_once)),
+        ((Writer, "_append", _acknowledge_and_wait_for_the_echo), (Write, "begin", _fence_once)),
     ),
     # join_only_unfenced
     Mutation(
@@ -287,7 +285,7 @@ MUTATIONS = (
     # delete_before_append; tombstones hide it as long as they are remembered
     Mutation(
         "the announcement comes before the L2 delete",
-        ((Writes, "_change", _announce_then_delete),),
+        ((Write, "begin", _announce_then_delete),),
         "tombstones are forgotten",
     ),
     # lease
@@ -302,10 +300,11 @@ MUTATIONS = (
     ),
     Mutation("a load fenced by a change of its own process may fill", ((Scopes, "may_keep", _keep_what_was_fenced),)),
     Mutation("tombstones are not placed", ((Tombstones, "place", lambda *_: None),)),
-    Mutation("L1 is not fenced again after the L2 delete", ((Writes, "_change", _fence_once),)),
+    Mutation("L1 is not fenced again after the L2 delete", ((Write, "begin", _fence_once),)),
     Mutation("an L2 delete that failed is forgotten", ((SharedTier, "_or_later", _no_late_delete),)),
     Mutation("what waits for the log is no tombstone", ((Unsaid, "covers", lambda *_: False),), "L2 fails"),
     Mutation("L2 is not deleted from", ((Deletes, "add", _deleted),)),
+    Mutation("a joint append leaves L2 as it is", ((SimulatedCache, "change", lambda *_: None),)),
     Mutation("a gap resets nothing", ((Scopes, "reset", lambda *_: None),)),
     Mutation("the log is taken on trust", ((Tail, "lost", _trust_the_log),)),
     Mutation("holes in a sequence are overlooked", ((Marks, "judge", _never_a_hole),), "the log is lost"),

@@ -73,6 +73,7 @@ class Step(NamedTuple):
 class Plan(NamedTuple):
     """One run. `remembers`: the log knows a record that it has; `outbox` bounds it; `subscribed` has subscribers.
 
+    `one_server`: L2 and log are on it, and changed in one step.
     `strict`: no read may return what was removed longer than `STRICT_SECONDS` ago, and raises instead.
     """
 
@@ -82,6 +83,7 @@ class Plan(NamedTuple):
     outbox: int
     subscribed: bool
     strict: bool
+    one_server: bool
     steps: tuple[Step, ...]
 
 
@@ -98,6 +100,7 @@ def draw(seed: int) -> Plan:
         subscribed=rng.random() < 0.5,
         # a log that loses what it acknowledged proves what is not true (docs/limits.md)
         strict=rng.random() < 0.5 and not set(world.faults).intersection(_LOG),
+        one_server=rng.random() < 0.5,
         steps=tuple(sorted(steps)),
     )
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import Connection, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -17,7 +17,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from async_hybrid_cache.errors import ConfigurationError
 
-__all__ = ["Link", "LinkPool", "Script", "checked"]
+__all__ = ["Link", "LinkPool", "Script", "checked", "same_database"]
 
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 5.0
@@ -33,6 +33,22 @@ def checked(redis: Redis) -> Redis:
             f"a redis.asyncio.Redis client is needed, not {type(redis).__module__}.{type(redis).__qualname__}"
         )
     return redis
+
+
+def same_database(one: Redis, other: Redis) -> bool:
+    """Whether both clients connect to the same database of the same server, as the same user; False where in doubt."""
+    place = _place(one)
+    return place is not None and place == _place(other)
+
+
+def _place(redis: Redis) -> tuple[Any, ...] | None:
+    pool = redis.connection_pool
+    # others find their server as they like, such as those of Sentinel
+    if pool.connection_class not in (Connection, SSLConnection, UnixDomainSocketConnection):
+        return None
+    options = pool.connection_kwargs
+    address = options.get("path") or (options.get("host", "localhost"), options.get("port", 6379))
+    return pool.connection_class, address, options.get("db") or 0, options.get("username")
 
 
 class Script:

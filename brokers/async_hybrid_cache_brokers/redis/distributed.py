@@ -12,13 +12,17 @@ from redis.exceptions import RedisError
 
 from async_hybrid_cache.distributed import Hit, Miss
 from async_hybrid_cache.errors import DistributedCacheError
+from async_hybrid_cache.joint import JointAppend
+from async_hybrid_cache.log import EventLog
 from async_hybrid_cache.positions import Position
 from async_hybrid_cache.validation import checked_part
 from async_hybrid_cache_codecs import Serializer
 
 from .batch import Batch, Group, failure
-from .client import Link, LinkPool, Script, checked
+from .client import Link, LinkPool, Script, checked, same_database
+from .joint import Joint
 from .layout import clears_key, entry_key, millis, scope_field, stamp_digits, utf8
+from .log import RedisStreamsLog
 from .watches import Watches
 
 __all__ = ["RedisDistributedCache"]
@@ -115,7 +119,14 @@ class RedisDistributedCache:
     async def clear(self, scope: str | None) -> None:
         """Begin a new generation, in which entries and leases of older ones count as missing."""
         async with self._link() as link:
-            await link.run(_CLEAR, [self._clears], [] if scope is None else [scope_field(scope)])
+            await link.run(_CLEAR, [self._clears], [scope_field(scope)])
+
+    def joined(self, log: EventLog) -> JointAppend | None:
+        """In one script, where `log` is on the same database of the same server."""
+        # a subclass may append otherwise
+        if type(log) is not RedisStreamsLog or not same_database(self._redis, log.redis):
+            return None
+        return Joint(log, self._prefix).append
 
     def watch(self, scope: str, key: str) -> AbstractAsyncContextManager[asyncio.Event]:
         """What is set once a lease on the key may have ended; by a message, over one more connection."""

@@ -23,3 +23,14 @@ local function generations(clears, scopes)
   return result
 end
 
+-- Begins a new generation, later than any before whatever the clock says, of one scope (its field) or of ALL.
+local function begin_generation(clears, field)
+  local latest = now_micros()
+  for _, clear in ipairs(redis.call('HVALS', clears)) do
+    latest = math.max(latest, tonumber(clear) + 1)
+  end
+  -- the hash never expires: it holds one field for each scope cleared since all were, and these are few
+  if field == ALL then redis.call('UNLINK', clears) end
+  redis.call('HSET', clears, field, fixed(latest))
+end
+

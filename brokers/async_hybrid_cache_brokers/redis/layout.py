@@ -26,9 +26,9 @@ def entry_key(prefix: str, scope: str, key: str) -> bytes:
     return utf8(f"{prefix}:{scope}:{key}")
 
 
-def scope_field(scope: str) -> bytes:
-    """The field of a scope in the hash of generations."""
-    return utf8(f":{scope}")
+def scope_field(scope: str | None) -> bytes:
+    """The field of a scope, or (None) of all, in the hash of generations."""
+    return b"" if scope is None else utf8(f":{scope}")
 
 
 def stamp_digits(stamp: Position) -> bytes:

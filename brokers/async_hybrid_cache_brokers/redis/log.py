@@ -29,7 +29,7 @@ from .layout import utf8
 __all__ = ["RedisStreamsLog"]
 
 _BEGIN = Script("stream", "begin")
-_APPEND = Script("stream", "append")
+_APPEND = Script("stream", "append", "alone")
 _BOUNDS = Script("stream", "bounds")
 
 _DOUBTS = 1_000
@@ -47,7 +47,7 @@ class RedisStreamsLog:
     """
 
     def __init__(self, redis: Redis, *, stream: str = "ahc:invalidation", retention_records: int = 100_000) -> None:
-        self._redis = checked(redis)
+        self.redis = checked(redis)
         self._stream = stream
         self._key = utf8(stream)
         self._retention = positive_int("retention_records", retention_records)
@@ -82,15 +82,21 @@ class RedisStreamsLog:
 
     async def append(self, record: bytes, id: str) -> Position:
         """Append in one script, which looks for an earlier attempt only where the fate of one is unknown."""
+        return await self.append_with(_APPEND, record, id)
+
+    async def append_with(
+        self, script: Script, record: bytes, id: str, keys: Sequence[bytes] = (), args: Sequence[bytes | int] = ()
+    ) -> Position:
+        """`append` by a script that takes more keys and arguments behind those of `append.lua`."""
         checked_record(record)
         writer, head, doubt = self._open(self._writer), self._head, self._doubts.get(id)
         after = doubt.offset if doubt is not None and doubt.epoch == head.epoch else None
         if after is None:
             self._doubt(id, head)
-        args = [head.epoch, utf8(id), record, self._retention, "" if after is None else after]
+        given = [head.epoch, utf8(id), record, self._retention, "" if after is None else after]
         with self._mapped():
             try:
-                reply = await writer.run(_APPEND, [self._key], args)
+                reply = await writer.run(script, [self._key, *keys], [*given, *args])
             except ResponseError:
                 if after is None:  # refused before anything was written
                     self._doubts.pop(id, None)
@@ -159,7 +165,7 @@ class RedisStreamsLog:
         if link is not None:
             await link.drop()
         with self._mapped():
-            link = Link(self._redis)
+            link = Link(self.redis)
             await link.connect()
         return link
 

@@ -6,6 +6,7 @@ import asyncio
 import weakref
 from collections import deque
 from collections.abc import Iterable
+from itertools import zip_longest
 
 from async_hybrid_cache_codecs.events import (
     CacheCleared,
@@ -17,6 +18,7 @@ from async_hybrid_cache_codecs.events import (
 )
 from async_hybrid_cache_codecs.frames import SealedFrame, encode_event, seal
 
+from ..joint import L2Change, Leased
 from ..journal import Journal
 from ..positions import Position
 from .unsaid import Unsaid
@@ -28,12 +30,16 @@ _INVALIDATIONS = (KeysRemoved, KeysExpired, TagsInvalidated, ScopeCleared, Cache
 
 
 class Pending:
-    """A published event on its way: `position` is None until the log has acknowledged it."""
+    """A published event on its way: `position` is None until the log has acknowledged it.
 
-    __slots__ = ("__weakref__", "_waiters", "position")
+    `owed`: what it does in L2 was to be done in the same step, and was not.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("__weakref__", "_waiters", "owed", "position")
+
+    def __init__(self, owed: bool = False) -> None:
         self.position: Position | None = None
+        self.owed = owed
         self._waiters: list[asyncio.Future[None]] = []
 
     async def wait(self, timeout: float) -> Position | None:
@@ -63,10 +69,13 @@ class Pending:
 
 
 class _Item:
-    __slots__ = ("event", "notes", "pendings", "weight")
+    __slots__ = ("event", "lease", "notes", "pendings", "weight")
 
-    def __init__(self, event: Event, pendings: list[Pending], notes: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, event: Event, pendings: list[Pending], notes: tuple[int, ...] = (), lease: Leased | None = None
+    ) -> None:
         self.event = event
+        self.lease = lease
         self.pendings = pendings
         self.notes = notes
         self.weight = len(event.keys) if isinstance(event, KeysRemoved | KeysExpired) else 1
@@ -91,6 +100,7 @@ class Outbox:
         self._weight = 0
         self._sealed: tuple[SealedFrame, list[Pending]] | None = None
         self._recovered: deque[tuple[SealedFrame, list[Pending]]] = deque()
+        self._leases: list[Leased | None] = []
         self.unsaid = Unsaid()
         self.coarsened = 0
 
@@ -104,15 +114,19 @@ class Outbox:
             *(item.event for item in self._items),
         ]
 
-    def add(self, event: Event, note: int | None = None) -> Pending:
-        """Queue `event` behind all others; `note` is its number in the journal, where it has one already."""
-        pending = Pending()
+    def add(self, event: Event, note: int | None = None, change: L2Change | None = None) -> Pending:
+        """Queue `event` behind all others; `note` is its number in the journal, where it has one already.
+
+        `change`: what is to be done in L2 in the same step; see `changes`.
+        """
+        pending = Pending(owed=change is not None)
+        lease = change if isinstance(change, Leased) else None
         if len(encode_event(event)) > self._frame_max_bytes:
-            event = coarse(event)
+            event, lease = coarse(event), None
             self.coarsened += 1
         if note is None and self._journal and isinstance(event, _INVALIDATIONS):
             note = self._journal.note(event)
-        self._append(_Item(event, [pending], () if note is None else (note,)))
+        self._append(_Item(event, [pending], () if note is None else (note,), lease))
         if self._weight > self._max:
             self._coarsen()
         return pending
@@ -133,11 +147,12 @@ class Outbox:
     def frame(self, epoch: int, origin: str, first: int, at: int) -> SealedFrame | None:
         """The frame to append now: the sealed one whose fate is open, else a new one of what waits."""
         if self._sealed is None and self._recovered:
-            self._sealed = self._recovered.popleft()
+            self._sealed, self._leases = self._recovered.popleft(), []
         if self._sealed is None and self._items:
             events: list[Event] = []
             pendings: list[Pending] = []
             notes: list[int] = []
+            leases: list[Leased | None] = []
             size = 0
             while self._items and len(events) < self._frame_max_events:
                 item = self._items[0]
@@ -149,13 +164,23 @@ class Outbox:
                 events.append(item.event)
                 pendings.extend(item.pendings)
                 notes.extend(item.notes)
-            self._sealed = seal(epoch, origin, first, at, events), pendings
+                leases.append(item.lease)
+            self._sealed, self._leases = (seal(epoch, origin, first, at, events), pendings), leases
             if self._journal and notes:
                 self._journal.seal(self._sealed[0], tuple(notes))
         return self._sealed[0] if self._sealed else None
 
-    def acknowledged(self, position: Position) -> None:
-        """The sealed frame is in the log at `position`."""
+    def changes(self) -> list[L2Change]:
+        """What is done in L2 by the events of the sealed frame, or has been done and may be done again.
+
+        A lease is taken at the first attempt only: later nobody waits to fill it.
+        """
+        assert self._sealed is not None
+        changes = (lease or event for event, lease in zip_longest(self._sealed[0].events, self._leases))
+        return [change for change in changes if isinstance(change, L2Change)]
+
+    def acknowledged(self, position: Position, *, changed: bool = False) -> None:
+        """The sealed frame is in the log at `position`; `changed`: and its changes are made in L2."""
         assert self._sealed is not None
         frame, pendings = self._sealed
         self._sealed = None
@@ -163,6 +188,7 @@ class Outbox:
         if self._journal:
             self._journal.acknowledged(frame.id)
         for pending in pendings:
+            pending.owed = pending.owed and not changed
             pending.settle(position)
 
     def withdraw(self, pending: Pending) -> bool:
@@ -190,10 +216,12 @@ class Outbox:
 
     def away(self) -> None:
         """The log cannot be reached: nobody is to wait for it."""
+        self._leases = []
         for _, pendings in self._frames():
             for pending in pendings:
                 pending.settle(None)
         for item in self._items:
+            item.lease = None
             for pending in item.pendings:
                 pending.settle(None)
 

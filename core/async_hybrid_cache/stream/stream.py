@@ -16,6 +16,7 @@ from async_hybrid_cache_codecs.events import Event, InstanceSeen, InstanceStarte
 from ..checkpoint import Checkpoint
 from ..clock import NEVER, Clock
 from ..errors import LogUnavailable, OutboxError
+from ..joint import Joins, Joint, L2Change
 from ..journal import Journal, Recovered
 from ..log import EventLog
 from ..positions import ORIGIN, Position
@@ -89,6 +90,7 @@ class InvalidationStream:
         """The position up to which a load that begins now is known to see every change."""
         self.attached = False
         self.proof_seconds = options.proof_seconds
+        self.joint: Joint | None = None
         self.bound: float | None = 0.0
         """How long what is kept may be served while nothing is heard; None where that has no bound."""
         self.base: Checkpoint | None = None
@@ -127,9 +129,27 @@ class InvalidationStream:
         """A change that begins: it is deleted in L2 and announced even if this process ends in the middle of it."""
         return self.journal.note(event) if self.journal else None
 
-    def publish(self, event: Event, note: int | None = None) -> Pending:
-        """Queue `event` for the log. Never waits and never fails; the writer sends it as soon as it can."""
-        pending = self.outbox.add(event, note)
+    def join(self, cache: Joins) -> None:
+        """Change `cache` in the same step as the log, where they are on one server."""
+        append = cache.joined(self.log)
+        self.joint = Joint(append) if append else None
+
+    @property
+    def joins(self) -> bool:
+        """Whether what is published now may change L2 in the same step."""
+        return self.writes and self.joint is not None and not self.joint.refused
+
+    @property
+    def writes(self) -> bool:
+        """Whether what is published now is likely to be acknowledged soon."""
+        return self.attached and "writer" not in self.link.troubles
+
+    def publish(self, event: Event, note: int | None = None, change: L2Change | None = None) -> Pending:
+        """Queue `event` for the log. Never waits and never fails; the writer sends it as soon as it can.
+
+        With `change`, which that `Joint` makes in L2 as well; where the result is still `owed` it, the caller has to.
+        """
+        pending = self.outbox.add(event, note, change)
         self.writer.wake()
         return pending
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from async_hybrid_cache_codecs.frames import SealedFrame
 
 from ..bounded import bounded
+from ..errors import LogRefused
+from ..joint import Joint, L2Change
 from ..positions import ORIGIN, Position
 
 if TYPE_CHECKING:
@@ -73,7 +75,12 @@ class Writer:
 
     async def _append(self, frame: SealedFrame) -> Position:
         stream = self._stream
-        position = await bounded(stream.log.append(frame.data, frame.id), stream.options.append_timeout_seconds)
+        joint, changes = stream.joint, stream.outbox.changes()
+        if joint is None or joint.refused or not changes:
+            joint = None
+            position = await bounded(stream.log.append(frame.data, frame.id), stream.options.append_timeout_seconds)
+        else:
+            position = await self._append_jointly(joint, frame, changes)
         # an acknowledgement does what the echo would do, at once, and before the stamp of new loads moves on
         if stream.attached:
             for event in frame.events:
@@ -81,8 +88,16 @@ class Writer:
             stream.advance(position)
         self.appended += len(frame.events)
         self.acknowledged, self.acknowledged_id = position, frame.id
-        stream.outbox.acknowledged(position)
+        stream.outbox.acknowledged(position, changed=joint is not None)
         return position
+
+    async def _append_jointly(self, joint: Joint, frame: SealedFrame, changes: list[L2Change]) -> Position:
+        seconds = self._stream.options.append_timeout_seconds
+        try:
+            return await bounded(joint.append(frame.data, frame.id, changes), seconds)
+        except LogRefused as error:
+            joint.refuse(error)
+            raise
 
     async def _idle(self) -> None:
         stream = self._stream

@@ -54,7 +54,7 @@ def test_a_url_that_cannot_be_used_is_refused_by_its_part(url: str, part: str) -
 def options(url: str) -> tuple[type, dict[str, object]]:
     log = BROKER.bus(url, namespace="n", stream=None).new_log()
     assert isinstance(log, RedisStreamsLog)
-    pool = log._redis.connection_pool
+    pool = log.redis.connection_pool
     return pool.connection_class, pool.connection_kwargs
 
 

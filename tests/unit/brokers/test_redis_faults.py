@@ -51,7 +51,7 @@ def test_a_repeat_of_unknown_fate_is_recognised(own_valkey: ValkeyServer) -> Non
             async with asyncio.timeout(0.2):
                 await log.append(b"b", "2")
         own_valkey.cont()
-        other = RedisStreamsLog(log._redis, stream=log._stream)
+        other = RedisStreamsLog(log.redis, stream=log._stream)
         await other.open()
         await eventually(lambda: last_is(other, 2), message="the frozen server never executed it")
         for i in range(250):
@@ -98,7 +98,7 @@ def test_a_connection_lost_between_or_inside_reads_is_an_error(valkey: Server) -
     async def main() -> None:
         log = new_log(valkey.url)
         async with Redis.from_url(valkey.url, client_name="admin") as admin:
-            log._redis.connection_pool.connection_kwargs["client_name"] = name = uuid.uuid4().hex
+            log.redis.connection_pool.connection_kwargs["client_name"] = name = uuid.uuid4().hex
             await log.open()
             position = await log.append(b"a", "1")
 
@@ -135,7 +135,7 @@ def test_a_connection_lost_between_or_inside_reads_is_an_error(valkey: Server) -
 def test_a_killed_and_restarted_server_loses_nothing(own_valkey: ValkeyServer) -> None:
     async def main() -> None:
         log = new_log(own_valkey.url)
-        l2 = RedisDistributedCache(log._redis)
+        l2 = RedisDistributedCache(log.redis)
         await log.open()
         await l2.open()
         position = await log.append(b"a", "1")
@@ -178,7 +178,7 @@ def test_an_idle_connection_that_broke_costs_l2_no_call(own_valkey: ValkeyServer
 def test_a_frozen_server_neither_holds_up_close_nor_piles_up_connections(own_valkey: ValkeyServer) -> None:
     async def main() -> None:
         log = new_log(own_valkey.url)
-        l2 = RedisDistributedCache(log._redis)
+        l2 = RedisDistributedCache(log.redis)
         await log.open()
         await l2.open()
         await l2.delete("s", ["k"])
