@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.servers.kinds import server_kind
 
 from . import hits, raw, stream
+from .joint import joint
 
 
 def main() -> None:
@@ -31,6 +32,7 @@ def main() -> None:
         print("\nInvalidations published")
         for name, url in urls.items():
             asyncio.run(stream.publishing(name, url, rates.get(name)))
+        asyncio.run(joint(urls["redis"]))
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -13,31 +15,20 @@ from async_hybrid_cache_codecs.events import KeysRemoved
 
 from .measure import percentile
 
-__all__ = ["latency", "publishing"]
+__all__ = ["elsewhere", "latency", "publishing", "timed"]
 
 _ROUNDS = 400
 
 
 async def latency(name: str, url: str, raw: tuple[float, float] | None = None) -> None:
     """Milliseconds from the call of `remove` in one process to the entry's end in another; `raw` is the bound."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    other = context.Process(target=_listen, args=(url, there), daemon=True)
-    other.start()
-    loop = asyncio.get_running_loop()
-    cache = AsyncHybridCache.from_url(url, require_bus=True)
-    async with cache:
-        assert await loop.run_in_executor(None, here.recv) == "ready"
-        taken: list[float] = []
-        own: list[float] = []
+    taken: list[float] = []
+    own: list[float] = []
+    async with AsyncHybridCache.from_url(url, require_bus=True) as cache, elsewhere(url) as heard:
         for number in range(_ROUNDS):
-            begun = time.monotonic_ns()
-            await cache.remove(f"key:{number}", scope="bench")
-            own.append((time.monotonic_ns() - begun) / 1e6)
-            gone = await loop.run_in_executor(None, here.recv)
-            taken.append((gone - begun) / 1e6)
-        here.send("end")
-    other.join(10)
+            gone, returned = await timed(cache, heard, f"key:{number}")
+            taken.append(gone)
+            own.append(returned)
     print(
         f"  {name:<12} gone elsewhere p50 {percentile(taken, 0.5):6.2f} ms, p99 {percentile(taken, 0.99):6.2f} ms; "
         f"remove() itself p50 {percentile(own, 0.5):6.2f} ms"
@@ -45,12 +36,34 @@ async def latency(name: str, url: str, raw: tuple[float, float] | None = None) -
     )
 
 
-def _listen(url: str, pipe: Connection) -> None:
-    asyncio.run(_follow(url, pipe))
+async def timed(cache: AsyncHybridCache, heard: Connection, key: str) -> tuple[float, float]:
+    """Milliseconds from the call of `remove` until `key` is gone at who `heard` of it, and until the call returns."""
+    begun = time.monotonic_ns()
+    await cache.remove(key, scope="bench")
+    returned = time.monotonic_ns()
+    gone: int = await asyncio.get_running_loop().run_in_executor(None, heard.recv)
+    return (gone - begun) / 1e6, (returned - begun) / 1e6
 
 
-async def _follow(url: str, pipe: Connection) -> None:
-    cache = AsyncHybridCache.from_url(url, require_bus=True)
+@asynccontextmanager
+async def elsewhere(url: str, namespace: str = "ahc") -> AsyncIterator[Connection]:
+    """Another process that follows the log, and sends the moment of each removal that it applies."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    other = context.Process(target=_listen, args=(url, namespace, there), daemon=True)
+    other.start()
+    assert await asyncio.get_running_loop().run_in_executor(None, here.recv) == "ready"
+    yield here
+    here.send("end")
+    other.join(10)
+
+
+def _listen(url: str, namespace: str, pipe: Connection) -> None:
+    asyncio.run(_follow(url, namespace, pipe))
+
+
+async def _follow(url: str, namespace: str, pipe: Connection) -> None:
+    cache = AsyncHybridCache.from_url(url, namespace=namespace, require_bus=True)
     apply = cache._scopes.apply
 
     def noting(event: Any, position: Any) -> None:
