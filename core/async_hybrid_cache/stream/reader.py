@@ -86,12 +86,8 @@ class Reader:
         """Replay the recent log, and what was missed since the checkpoint, then attach."""
         stream, tail = self._stream, self._tail
         asked_at = stream.clock.monotonic()
-        bounds = await tail.bounds()
-        kept, lost = self.checkpoint, None
-        if kept is not None and await tail.lost(bounds, Position(kept.epoch, kept.offset), kept.record_id):
-            lost = f"the log was trimmed or replaced since the {'snapshot' if stream.base else 'checkpoint'}"
-            self._count_gap(lost)
-            self.checkpoint = kept = stream.base = None
+        bounds = await self._recognise(await tail.bounds())
+        kept = self.checkpoint
         # an own acknowledged record proves that this head is the log's and not the past of a deposed leader
         started = await self._own_start(bounds)
         begin = max(bounds.first, started.offset - stream.options.replay_records)
@@ -101,7 +97,7 @@ class Reader:
         tail.marks.load(kept.marks if kept else {})
         tail.stand(Position(bounds.epoch, begin - 1), "")
         tail.aim(asked_at, bounds.head)
-        stream.listener.replaying(self.applied, lost)
+        stream.listener.replaying(self.applied, None)
         while self.applied < started:
             records = await tail.next(0.0)
             if not records:
@@ -112,6 +108,33 @@ class Reader:
             self._apply_all(records)
             await asyncio.sleep(0)
         stream.attach(self.applied)
+
+    async def _recognise(self, bounds: Bounds) -> Bounds:
+        """Give up the checkpoint where the log does not hold all from there on; its bounds after that."""
+        stream, kept = self._stream, self.checkpoint
+        if kept is None:
+            return bounds
+        place = Position(kept.epoch, kept.offset)
+        loss = await self._tail.lost(bounds, place, kept.record_id)
+        if _vanished(loss, bounds, place):
+            # not by the word of a deposed leader, which acknowledges nothing
+            await self._own_start(bounds)
+            bounds = await self._tail.bounds()
+            loss = await self._tail.lost(bounds, place, kept.record_id)
+        if _vanished(loss, bounds, place):
+            bounds = await self._renew(kept.epoch)
+            stream.started = stream.publish(stream.introduction())
+        if loss is not None:
+            reason = f"the log was trimmed or replaced since the {'snapshot' if stream.base else 'checkpoint'}"
+            self._count_gap(reason)
+            self.checkpoint = stream.base = None
+            stream.listener.replaying(bounds.head, reason)
+        return bounds
+
+    async def _renew(self, above: int) -> Bounds:
+        """Acknowledged records are gone: a new epoch tells every other reader."""
+        await bounded(self._stream.log.renew(above), self._stream.options.call_timeout_seconds)
+        return await self._tail.bounds()
 
     async def _own_start(self, bounds: Bounds) -> Position:
         stream = self._stream
@@ -134,10 +157,8 @@ class Reader:
     async def _gap(self, loss: Loss, bounds: Bounds) -> None:
         """Nothing can be proved about what was missed: say so, and go on from the head."""
         stream, tail = self._stream, self._tail
-        if loss in (Loss.TAIL, Loss.REUSED) or bounds.epoch < self.applied.epoch:
-            # acknowledged records are gone: a new epoch tells every other reader
-            await bounded(stream.log.renew(self.applied.epoch), stream.options.call_timeout_seconds)
-            bounds = await tail.bounds()
+        if _vanished(loss, bounds, self.applied):
+            bounds = await self._renew(self.applied.epoch)
         record_id = await tail.id_at(bounds)
         tail.stand(bounds.head, record_id)
         tail.marks.load({})
@@ -219,3 +240,8 @@ class Reader:
             if lost is not None:
                 self._stream.base = None
             self._stream.listener.replaying(position, lost)
+
+
+def _vanished(loss: Loss | None, bounds: Bounds, place: Position) -> bool:
+    """Whether the log lost what it had acknowledged, which no retention does."""
+    return loss in (Loss.TAIL, Loss.REUSED) or bounds.epoch < place.epoch

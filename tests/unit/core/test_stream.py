@@ -207,6 +207,29 @@ def test_a_log_that_cannot_be_resumed_is_a_counted_gap(tmp_path: Path, fault: st
     asyncio.run(scenario())
 
 
+def test_who_returns_to_a_log_that_lost_what_it_had_seen_tells_the_others(tmp_path: Path) -> None:
+    """Nobody who saw the lost tail lives, and no sequence has a hole: only a checkpoint knows."""
+
+    async def scenario() -> None:
+        options = {"instance_id": "worker", "checkpoints": FileCheckpointStore(tmp_path)}
+        log = ScriptedLog("lost-while-away")
+        async with Instance(log) as writer:
+            async with Instance(ScriptedLog("lost-while-away"), **options) as witness:
+                await writer.publish(removed("a"))
+                await eventually(lambda: removed("a") in witness.changes())
+        log.lose_tail(3)
+        async with Instance(ScriptedLog("lost-while-away")) as unaware:
+            await unaware.publish(removed("b"))
+            before = unaware.stream.reader.gaps
+            async with Instance(ScriptedLog("lost-while-away"), **options) as returned:
+                assert returned.stream.reader.gaps == 1
+                await eventually(lambda: unaware.stream.reader.gaps == before + 1)
+                await unaware.publish(removed("c"))
+                await eventually(lambda: removed("c") in returned.changes())
+
+    asyncio.run(scenario())
+
+
 def test_an_aged_out_checkpoint_at_the_very_end_is_intact(tmp_path: Path) -> None:
     """Same epoch and position == last: nothing can have been missed, even where the record itself is gone."""
 
