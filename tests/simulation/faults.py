@@ -69,9 +69,18 @@ class Faults:
     # -- processes ---------------------------------------------------------------------------------------------
 
     def crash(self, step: Step, instance: Instance) -> None:
+        self.kill(instance, step.seconds)
+
+    def kill(self, instance: Instance, seconds: float) -> None:
+        """End its process; the next one starts `seconds` later."""
         if instance.running:
             instance.crash()
-            self._later(step.seconds, lambda: self._begin(instance))
+            self._later(seconds, lambda: self._begin(instance))
+
+    def strand(self, step: Step, instance: Instance) -> None:
+        """Killed while what it removed waits for the log."""
+        self._link(step._replace(verb="cut", what="log", seconds=step.seconds + 0.1), instance)
+        self._later(step.seconds / 4, lambda: self.kill(instance, step.seconds / 4))
 
     def restart(self, step: Step, instance: Instance) -> None:
         if instance.running:
@@ -98,9 +107,23 @@ class Faults:
             instance.ended()
             then()
 
-        task = asyncio.ensure_future(stop())
+        task = instance.run(stop())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    def freeze(self, step: Step, instance: Instance) -> None:
+        """SIGSTOP, and SIGCONT later."""
+        if not instance.alive:
+            return
+        process = instance.process
+        self._servers.loop.freeze(process)
+
+        def thaw() -> None:
+            self._servers.loop.thaw(process)
+            if instance.process is process:
+                instance.healed_at = self._servers.loop.time()
+
+        self._later(step.seconds, thaw)
 
     def jump(self, step: Step, instance: Instance) -> None:
         """The wall clock is set."""

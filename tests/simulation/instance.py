@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from async_hybrid_cache import (
     AsyncHybridCache,
@@ -20,7 +21,7 @@ from async_hybrid_cache import (
     StreamOptions,
     Subscription,
 )
-from async_hybrid_cache_codecs.events import Event
+from async_hybrid_cache_codecs.events import Event, KeysChanging
 from async_hybrid_cache_codecs.frames import SealedFrame
 
 from .history import INVALIDATIONS, covered
@@ -30,12 +31,14 @@ from .log import SimulatedLog
 from .loop import VirtualClock
 from .plan import KEYS, STRICT_SECONDS
 from .positions import SimulatedCheckpoints
+from .process import Process
 from .servers import Servers
 from .subscribers import FLEET
 
 __all__ = ["SCOPE", "Instance"]
 
 SCOPE = "rows"
+T = TypeVar("T")
 _FAILURES = {"log": LogUnavailable, "l2": DistributedCacheError, "positions": CheckpointError}
 
 
@@ -46,6 +49,7 @@ class Instance:
         self.name, self.identity = name, identity
         self._servers = servers
         self._rng = random.Random(f"{servers.plan.seed} {name}")
+        self._began = random.Random(f"{servers.plan.seed} {identity} clock").uniform(0, 1e6)
         self.alive = self.running = False
         self.failures: list[BaseException] = []
         self.counts: Counter[str] = Counter()
@@ -53,10 +57,11 @@ class Instance:
     def build(self) -> None:
         """A new process, with an empty L1."""
         servers, plan = self._servers, self._servers.plan
+        self.process = Process(random.Random(self._rng.getrandbits(64)))
         self.links = {
             server: Link(random.Random(self._rng.getrandbits(64)), failure) for server, failure in _FAILURES.items()
         }
-        self.clock = VirtualClock(servers.loop, began=self._rng.uniform(0, 1e6), wall=self._rng.uniform(-60, 60))
+        self.clock = VirtualClock(servers.loop, began=self._began, wall=self._rng.uniform(-60, 60))
         rng = random.Random(self._rng.getrandbits(64))
         self.l2 = SimulatedCache(servers.store, self.links["l2"], rng, with_log=plan.one_server)
         self.l2.deletes_fail = plan.world.deletes_fail
@@ -66,6 +71,7 @@ class Instance:
             checkpoint_seconds=0.3,
             lease_seconds=1.0,
             heartbeat_seconds=2.0,
+            outbox=servers.folder / "outbox" if plan.durable else None,
             outbox_max_events=plan.outbox,
         )
         bus = InvalidationBus(lambda: SimulatedLog(servers.log, self.links["log"], plan.remembers), options)
@@ -83,6 +89,8 @@ class Instance:
                 max_staleness_seconds=STRICT_SECONDS if plan.strict else 10,
                 on_stale="raise" if plan.strict else "load",
             ),
+            snapshot=servers.folder / self.identity if plan.snapshot else None,
+            snapshot_seconds=0.4,
             clock=self.clock,
             rng=random.Random(self._rng.getrandbits(64)),
         )
@@ -129,7 +137,8 @@ class Instance:
         attach, append = scopes.attach, self.stream.writer._append
 
         def adding(event: Event, *noted: Any) -> Any:
-            if isinstance(event, INVALIDATIONS):
+            # a block that was killed inside is left in the next process's time
+            if isinstance(event, INVALIDATIONS) and outbox is self.stream.outbox:
                 versions = self._servers.database.versions
                 self.unsealed.update({key: versions.get(key, 0) for key in covered(event, KEYS)})
             return add(event, *noted)
@@ -142,7 +151,8 @@ class Instance:
             return sealed
 
         def applying(event: Event, position: Position) -> None:
-            newer = [entry for entry in self.scope.store.entries.values() if entry.stamp >= position]
+            entries = [] if isinstance(event, KeysChanging) else self.scope.store.entries.values()
+            newer = [entry for entry in entries if entry.stamp >= position]
             apply(event, position)
             for entry in newer:
                 if entry.used < 0:
@@ -156,7 +166,7 @@ class Instance:
         def taking(record: Record) -> None:
             take(record)
             self.seen.add(record.id)
-            self.owe(history.announced(record.id))
+            self.owe(history.announced(record.id) or {})
 
         async def appending(frame: SealedFrame) -> Position:
             joint = bool(self.stream.joint and outbox.changes())
@@ -167,6 +177,8 @@ class Instance:
 
         def attaching(position: Position) -> None:
             attach(position)
+            self.counts["restored"] += self.scope.store.slots
+            self.doubted = True
             self._judge_replay()
 
         self.stream.writer._append = appending  # type: ignore[method-assign]
@@ -174,6 +186,10 @@ class Instance:
         scopes.apply, scopes.reset, scopes.attach = applying, resetting, attaching  # type: ignore[method-assign]
 
     def _sealed(self, sealed: Any) -> None:
+        if (left := self._servers.history.announced(sealed.id)) is not None:
+            self.counts["recovered"] += 1
+            self.unsent = dict(left)
+            return
         named = {key for event in sealed.events if isinstance(event, INVALIDATIONS) for key in covered(event, KEYS)}
         self.unsent = {key: version for key, version in self.unsealed.items() if key in named}
         self._servers.history.sealed(sealed.id, self.unsent)
@@ -184,6 +200,10 @@ class Instance:
     def _judge_replay(self) -> None:
         """Promise 7: all since the checkpoint was applied, unless the log does not hold it, which is counted."""
         log, kept = self._servers.log, self.reader.checkpoint
+        if self.stream.base is not None and log.epoch == self.reader.applied.epoch:
+            # what an event before the snapshot named may not be in it
+            for id, _ in log.records[: max(0, self.reader.applied.offset - log.first + 1)]:
+                self.owe(self._servers.history.announced(id) or {})
         if kept is None:
             self.counts["cold starts"] += 1
             return
@@ -203,11 +223,21 @@ class Instance:
                 self.owed[key] = version
                 self.doubted = True
 
-    def read(self, key: str) -> Any:
-        return self.cache.get_or_set(key, lambda: self._servers.database.read(key), scope=SCOPE)
+    def read(self, key: str, at: Position | None = None) -> Coroutine[Any, Any, int]:
+        return self.cache.get_or_set(key, lambda: self._servers.database.read(key), scope=SCOPE, at_least=at)
 
-    def spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    @property
+    def frozen(self) -> bool:
+        """Whether its process stands still."""
+        return self._servers.loop.frozen(self.process)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task of its process."""
+        return self._servers.loop.create_task(work, context=self.process.context)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """The same, which ends with its process."""
+        task = self.run(work)
         self.tasks[task] = None
         task.add_done_callback(self._worked)
 
@@ -218,25 +248,39 @@ class Instance:
 
     def crash(self) -> None:
         """SIGKILL: no task runs on, nothing is said to anybody; what was sent before may arrive."""
+        self._servers.loop.thaw(self.process)
         self.ended()
         for link in self.links.values():
             link.killed = True
+        self.process.kill()
         for task in [*self.tasks, *self.cache._loader._tasks]:
             task.cancel()
         self.stream.tasks.cancel()
         for subscription in self.subscriptions:
             if subscription._tasks is not None:
                 subscription._tasks.cancel()
-        if self.cache._lifecycle._maintenance is not None:
-            self.cache._lifecycle._maintenance.cancel()
+        journal, life, snapshot = self.stream.journal, self.cache._lifecycle, self.cache._snapshot
+        for ending in (life._maintenance, life._writing, journal and journal._flushing):
+            if ending is not None:
+                ending.cancel()
+        # the system lets go of what a process had locked
+        for slot in (journal and journal._slot, snapshot and snapshot._slot):
+            if slot is not None:
+                slot.release()
 
     def ended(self) -> None:
-        """Add up this process; a write whose announcement ended with its writer is lost, as docs/limits.md says."""
+        """Add up this process; a write whose announcement ended with its writer is lost, as docs/limits.md says.
+
+        With an outbox on disk none is that waits; the removals that had not returned may be told or not.
+        """
         self.alive = self.running = False
         self._count()
         history = self._servers.history
-        history.excused.update(self.writing, self.waits())
-        history.excused.update(key for key in KEYS if self.tier._suspect(SCOPE, key))
+        history.excused.update(self.writing)
+        journal = self.stream.journal
+        if journal is None or journal.broken is not None:
+            history.excused.update(self.waits())
+            history.excused.update(key for key in KEYS if self.tier._suspect(SCOPE, key))
         history.died(self.stream.origin)
 
     def waits(self) -> set[str]:
@@ -254,4 +298,7 @@ class Instance:
         self.counts["gaps"] += self.reader.gaps
         self.counts["duplicates"] += self.reader.duplicates
         self.counts["joint"] += self.joint
+        if self.cache._snapshot is not None:
+            self.counts["snapshots"] += self.cache._snapshot.written
+            self.counts["snapshots thrown away"] += self.cache._snapshot.thrown_away
         self.counts["coarsened"] += self.stream.outbox.coarsened

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from async_hybrid_cache import CacheError
 
+from .process import OUTSIDE
+
 __all__ = ["Link"]
 
 T = TypeVar("T")
@@ -56,7 +58,8 @@ class Link:
         self._pass(lambda: None if self.cut or self.half_open or self.killed or self._happens(self.loses) else hear())
 
     def _pass(self, arrive: Callable[[], None], seconds: float = _WAY_SECONDS) -> None:
-        asyncio.get_running_loop().call_later(self._rng.uniform(0, seconds + self.slow), self._end_of_way, arrive)
+        way = self._rng.uniform(0, seconds + self.slow)
+        asyncio.get_running_loop().call_later(way, self._end_of_way, arrive, context=OUTSIDE)
 
     def _end_of_way(self, arrive: Callable[[], None]) -> None:
         if self.stalled:
@@ -88,9 +91,11 @@ class Link:
 
     def _again(self, serve: Callable[[], Any]) -> None:
         try:
-            serve()
+            served = serve()
         except CacheError:
-            pass
+            return
+        if isinstance(served, asyncio.Future):
+            served.add_done_callback(asyncio.Future.exception)
 
     def _back(self, settle: Callable[[], None], answer: asyncio.Future[Any]) -> None:
         if answer.done() or self.half_open:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any, NamedTuple
 from unittest import mock
 
+from async_hybrid_cache import fleet
 from async_hybrid_cache.bounded import bounded
 from async_hybrid_cache.deletes import Deletes
+from async_hybrid_cache.journal import Journal, Recovered
 from async_hybrid_cache.loader import Loader, Loading
 from async_hybrid_cache.loads import Load
 from async_hybrid_cache.ownership.lease import Lease
+from async_hybrid_cache.positioned import PositionedReads
 from async_hybrid_cache.positions import ORIGIN, Position
 from async_hybrid_cache.scopes import Scope, Scopes
 from async_hybrid_cache.shared import Found, SharedTier
+from async_hybrid_cache.snapshot import Staged
 from async_hybrid_cache.staleness import Staleness
 from async_hybrid_cache.store import LocalStore
 from async_hybrid_cache.stream.marks import Marks, Verdict
@@ -44,7 +50,7 @@ class Mutation(NamedTuple):
     """What is replaced by what, and under which name people know it; `world` is where alone it can show."""
 
     name: str
-    patches: tuple[tuple[type, str, Any], ...]
+    patches: tuple[tuple[type | ModuleType, str, Any], ...]
     world: str = ""
 
     @contextlib.contextmanager
@@ -204,6 +210,26 @@ def _be_there(self: Tail, asked_at: float, head: Position) -> None:
     self.caught_up_at = asked_at
 
 
+def _until_a_timer_ends_it(self: LocalStore, *arguments: Any) -> None:
+    _put(self, *arguments)
+    entry = self.entries[arguments[0]]
+    kept_for = entry.fresh_until - arguments[6]
+    entry.fresh_until = entry.expires_at
+    asyncio.get_running_loop().call_later(kept_for, setattr, entry, "fresh_until", -math.inf)
+
+
+def _leave_what_was_left(self: Journal, contents: Any) -> Recovered:
+    return Recovered([], [])
+
+
+def _in_spite_of_the_loss(self: Scopes, floor: Position, lost: str | None) -> None:
+    _replaying(self, floor, None)
+
+
+def _read_what_is_there(self: PositionedReads, scope: Scope, key: str, loading: Loading, _: Any) -> Any:
+    return self._loader.get(scope, key, loading)
+
+
 def _overwrite(self: Outbox) -> None:
     while self._weight > self._max:
         self._weight -= self._items.popleft().weight
@@ -251,6 +277,7 @@ _overtaken: set[Load] = set()
 _read, _may_keep = SimulatedLog.read, Scopes.may_keep
 _discard, _clear, _settle = LocalStore.discard, LocalStore.clear, Loader._settle
 _catch_up, _frame, _begin, _fence = SharedTier.catch_up, Outbox.frame, Writer.begin, Scope.fence
+_put, _replaying = LocalStore.put, Scopes.replaying
 _deliver, _lost, _steps = Session._deliver, Feed.lost, Feed.steps
 
 _FORGOTTEN = "L2 fails and tombstones are forgotten"
@@ -311,6 +338,14 @@ MUTATIONS = (
     Mutation("duplicates are not recognised", ((Marks, "judge", _never_a_duplicate), (Marks, "get", lambda *_: 0))),
     Mutation("no bound on staleness is kept", ((Staleness, "within", lambda *_: True),)),
     Mutation("a head counts before it is applied", ((Tail, "aim", _be_there),)),
+    Mutation("the bound is kept by a timer", ((LocalStore, "put", _until_a_timer_ends_it),)),
+    Mutation("what a process left on disk is not told", ((Journal, "_adopt", _leave_what_was_left),)),
+    Mutation("what a snapshot missed is not applied to it", ((Staged, "apply", lambda *_: None),)),
+    Mutation(
+        "a snapshot is used though its log is gone", ((Scopes, "replaying", _in_spite_of_the_loss),), "the log is lost"
+    ),
+    Mutation("a read at a position takes what is there", ((PositionedReads, "read", _read_what_is_there),)),
+    Mutation("a barrier waits for its own instance alone", ((fleet, "_others", lambda _: []),)),
     Mutation("a full outbox drops", ((Outbox, "_coarsen", _overwrite),)),
     Mutation("a frame whose fate is open is sealed anew", ((Outbox, "frame", _regroup),)),
     Mutation("a sequence does not begin at 1", ((Writer, "begin", _seal_anew),)),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from async_hybrid_cache import Position
+from async_hybrid_cache.store import Entry
+
 from .instance import Instance
 from .plan import KEYS, STRICT_SECONDS
 from .servers import Servers
@@ -10,6 +13,8 @@ from .subscribers import FLEET
 __all__ = ["FRESH_SECONDS", "Oracle", "Violation"]
 
 FRESH_SECONDS = 2.0
+_BOUND_EVERY_SECONDS = 0.002
+_PROGRESS_EVERY_SECONDS = 0.02
 
 
 class Violation(AssertionError):
@@ -20,14 +25,14 @@ class Oracle:
     """Knows the database's history, and what each instance has been told of it.
 
     A: no L1 holds less than what was applied, acknowledged or skipped here. C: no caller gets less. D: all quiet,
-    everybody has the newest. 1, 3, 5, 6, 7: the promises of those numbers.
+    everybody has the newest. 1, 3 to 7: the promises of those numbers.
     """
 
     def __init__(self, servers: Servers, instances: list[Instance]) -> None:
         self._servers = servers
         self._instances = instances
         self._end_only = servers.plan.world.at_the_end
-        self._progress_at = 0.0
+        self._bound_at = self._progress_at = 0.0
 
     def violation(self, what: str) -> Violation:
         return Violation(f"{what} [seed {self._servers.plan.seed}, {self._servers.plan.world.name}]")
@@ -36,24 +41,21 @@ class Oracle:
         """After every step."""
         if self._servers.history.broken:
             raise self.violation(self._servers.history.broken[0])
+        now = self._servers.loop.time()
         for instance in self._instances:
             if instance.failures:
                 raise instance.failures[0]
-            if not instance.alive or not instance.stream.attached:
-                continue
-            puts = instance.scope.store.puts
-            if instance.doubted or puts != instance.judged_puts:
-                instance.doubted, instance.judged_puts = False, puts
+            if instance.alive and (instance.doubted or instance.scope.store.puts != instance.judged_puts):
                 self._judge_l1(instance)
-        if self._servers.plan.strict:
+        if self._servers.plan.strict and now >= self._bound_at:
+            self._bound_at = now + _BOUND_EVERY_SECONDS
             for instance in self._instances:
                 if instance.alive:
                     self._judge_bound(instance)
-        now = self._servers.loop.time()
         if now >= self._progress_at:
-            self._progress_at = now + 0.02
+            self._progress_at = now + _PROGRESS_EVERY_SECONDS
             for instance in self._instances:
-                if instance.alive and instance.stream.attached:
+                if instance.alive and instance.stream.attached and not instance.frozen:
                     self._judge_progress(instance, now)
 
     def retire(self, gone: list[Instance]) -> None:
@@ -68,6 +70,9 @@ class Oracle:
         return self._end_only or key in self._servers.history.excused
 
     def _judge_l1(self, instance: Instance) -> None:
+        if not instance.stream.attached:
+            return
+        instance.doubted, instance.judged_puts = False, instance.scope.store.puts
         for entry in instance.scope.store.entries.values():
             owed = instance.owed.get(entry.key, 0)
             if entry.value < owed and not self._excused(entry.key):
@@ -77,13 +82,37 @@ class Oracle:
 
     def _judge_bound(self, instance: Instance) -> None:
         """Promise 3: nothing would be served that was removed longer ago than the bound, whoever is deaf."""
-        now, since = instance.clock.monotonic(), self._servers.loop.time() - STRICT_SECONDS
-        staleness, scope = instance.cache._staleness, instance.scope
-        for entry in scope.store.entries.values():
+        since = self._servers.loop.time() - STRICT_SECONDS
+        for entry in instance.scope.store.entries.values():
             outdated = self._servers.history.outdated(entry.key, entry.value) < since
-            served = outdated and (now < entry.fresh_until or staleness.may_serve(scope.store, entry, scope.options))
+            served = outdated and self._serves(instance, entry)
             if served and not self._excused(entry.key):
                 raise self.violation(f"3: {instance.name} serves version {entry.value} of {entry.key} too long")
+
+    def judge_barrier(self, caller: Instance, position: Position | None, versions: dict[str, int]) -> None:
+        """Promise 4: nobody serves less than what was acknowledged up to `position`."""
+        if not self._servers.plan.strict:
+            return  # past the bound, fail-safe may stand in
+        for instance in self._instances:
+            if not instance.alive or not instance.stream.attached:
+                continue
+            for entry in instance.scope.store.entries.values():
+                due = entry.value < versions.get(entry.key, 0) and not self._excused(entry.key)
+                if due and self._serves(instance, entry):
+                    raise self.violation(
+                        f"4: the barrier of {caller.name} at {position} returned, and {instance.name} serves version "
+                        f"{entry.value} of {entry.key}"
+                    )
+
+    def judge_named(self, caller: Instance, named: tuple[str, ...]) -> None:
+        """A barrier that gave up says who was missing."""
+        if not named or not {instance.identity for instance in self._instances}.issuperset(named):
+            raise self.violation(f"4: the barrier of {caller.name} gave up and named {named}")
+
+    def _serves(self, instance: Instance, entry: Entry) -> bool:
+        staleness, scope = instance.cache._staleness, instance.scope
+        now = instance.clock.monotonic()
+        return now < entry.fresh_until or staleness.may_serve(scope.store, entry, scope.options)
 
     def _judge_progress(self, instance: Instance, now: float) -> None:
         """Promise 1: applied within 2 s of the log being reachable, or reset."""

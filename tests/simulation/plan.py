@@ -24,17 +24,21 @@ INSTANCES = 3
 WORK_SECONDS = 4.0
 STRICT_SECONDS = 0.5
 _STEPS_A_SECOND = 75.0
+_RARE_STEPS_A_SECOND = 4.0
 
-WORK = ("read", "remove", "set", "clear")
+_COMMON = ("read", "remove", "set", "clear")
+_RARE = ("read_at", "read_at", "change", "barrier")
+WORK = (*_COMMON, *_RARE)
 _LINK = ("cut", "stall", "half_open", "slow", "drop", "lose_answers", "duplicate")
-_PROCESS = ("crash", "crash", "restart", "fork", "jump", "fail_loaders")
+_PROCESS = ("crash", "crash", "restart", "fork", "jump", "fail_loaders", "freeze", "strand")
 _LOG = ("trim", "truncate", "delete", "recreate", "lose_tail", "lose_tail", "restore")
 
 
 class World(NamedTuple):
     """Which faults there are, and how far apart: not every promise holds under all of them at once.
 
-    `tombstones` bounds their table. `at_the_end`: only what is left when all is quiet is judged.
+    `tombstones` bounds their table. `at_the_end`: only what is left when all is quiet is judged. `announces`: who dies
+    inside `invalidating` leaves nobody stale.
     """
 
     name: str
@@ -43,10 +47,16 @@ class World(NamedTuple):
     tombstones: int = 65_536
     deletes_fail: float = 0.0
     at_the_end: bool = False
+    announces: bool = False
+
+    @property
+    def loses_records(self) -> bool:
+        """Whether the log may lose what it acknowledged, and prove what is not true."""
+        return not set(self.faults).isdisjoint(_LOG)
 
 
 WORLDS = (
-    World("plain", ("log", "log", "positions"), _PROCESS),
+    World("plain", ("log", "log", "positions"), _PROCESS, announces=True),
     World("L2 fails", ("log", "l2", "l2", "positions"), (*_PROCESS, "fail_over", "fail_over"), deletes_fail=0.2),
     World("tombstones are forgotten", ("log",), _PROCESS, tombstones=2),
     World("the log is lost", ("log", "positions"), (*_PROCESS, *_LOG), tombstones=65_536),
@@ -74,6 +84,7 @@ class Plan(NamedTuple):
     """One run. `remembers`: the log knows a record that it has; `outbox` bounds it; `subscribed` has subscribers.
 
     `one_server`: L2 and log are on it, and changed in one step.
+    `durable`: the outbox is on disk. `snapshot`: L1 is kept over restarts.
     `strict`: no read may return what was removed longer than `STRICT_SECONDS` ago, and raises instead.
     """
 
@@ -84,6 +95,8 @@ class Plan(NamedTuple):
     subscribed: bool
     strict: bool
     one_server: bool
+    durable: bool
+    snapshot: bool
     steps: tuple[Step, ...]
 
 
@@ -91,16 +104,17 @@ def draw(seed: int) -> Plan:
     """The plan of `seed`."""
     rng = random.Random(seed)
     world = WORLDS[seed % len(WORLDS)]
-    steps = [*_work(rng), *_faults(rng, world)]
+    steps = [*_work(rng), *_faults(rng, world), *_rare(rng)]
     return Plan(
         seed,
         world,
         remembers=rng.random() < 0.5,
         outbox=rng.choice((3, 10_000)),
         subscribed=rng.random() < 0.5,
-        # a log that loses what it acknowledged proves what is not true (docs/limits.md)
-        strict=rng.random() < 0.5 and not set(world.faults).intersection(_LOG),
+        strict=rng.random() < 0.5 and not world.loses_records,  # docs/limits.md
         one_server=rng.random() < 0.5,
+        durable=rng.random() < 0.4,
+        snapshot=rng.random() < 0.4,
         steps=tuple(sorted(steps)),
     )
 
@@ -109,7 +123,7 @@ def _work(rng: random.Random) -> list[Step]:
     steps: list[Step] = []
     at = 0.03
     while (at := at + rng.expovariate(_STEPS_A_SECOND)) < WORK_SECONDS:
-        verb = rng.choices(WORK, (0.65, 0.26, 0.08, 0.01))[0]
+        verb = rng.choices(_COMMON, (0.65, 0.26, 0.08, 0.01))[0]
         who, key = rng.randrange(INSTANCES), rng.choice(KEYS)
         steps.append(Step(at, verb, who, "" if verb == "clear" else key))
         if verb in ("remove", "set"):
@@ -117,6 +131,15 @@ def _work(rng: random.Random) -> list[Step]:
             for least, most in ((-0.03, 0.01), (0.0, 0.2)):
                 near = Step(at + rng.uniform(least, most), "read", rng.choice((who, rng.randrange(INSTANCES))), key)
                 steps.append(near)
+    return steps
+
+
+def _rare(rng: random.Random) -> list[Step]:
+    steps: list[Step] = []
+    at = 0.2
+    while (at := at + rng.expovariate(_RARE_STEPS_A_SECOND)) < WORK_SECONDS:
+        verb, who = rng.choice(_RARE), rng.randrange(INSTANCES)
+        steps.append(Step(at, verb, who, "" if verb == "barrier" else rng.choice(KEYS)))
     return steps
 
 

@@ -5,35 +5,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
-from async_hybrid_cache import CacheError
 from async_hybrid_cache.ownership import lease
 
 from .faults import Faults
-from .instance import SCOPE, Instance
+from .instance import Instance
 from .loop import VirtualLoop, run_virtual
 from .oracle import FRESH_SECONDS, Oracle, Violation
-from .plan import INSTANCES, KEYS, WORK, WORK_SECONDS, Plan, Step, draw
+from .plan import INSTANCES, WORK, WORK_SECONDS, Plan, Step, draw
 from .servers import Servers
+from .work import Work
 
 __all__ = ["Run", "Violation", "simulate"]
 
+_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 _QUIET_SECONDS = 6.0  # two heartbeats and a lease
 
 
 class Run:
     """Plays one plan."""
 
-    def __init__(self, plan: Plan, loop: VirtualLoop) -> None:
+    def __init__(self, plan: Plan, loop: VirtualLoop, folder: Path) -> None:
         self.plan, self.loop = plan, loop
-        self.servers = servers = Servers(plan, loop)
+        self.servers = servers = Servers(plan, loop, folder)
         self.trace: list[str] = []
         self.counts: Counter[str] = Counter()
-        self._locks = {key: asyncio.Lock() for key in KEYS}
         self._instances = [Instance(f"i{number}", f"i{number}", servers) for number in range(INSTANCES)]
         self._twins = [Instance(f"i{number}'", f"i{number}", servers) for number in range(INSTANCES)]
         self._forked: set[str] = set()
@@ -41,6 +44,7 @@ class Run:
         everybody = [*self._instances, *self._twins]
         self._faults = Faults(servers, self._begin_soon, self.note)
         self._oracle = Oracle(servers, everybody)
+        self._work = Work(servers, self._oracle, self._faults.kill, self.counts, self.note)
 
     def note(self, what: str) -> None:
         self.trace.append(f"{self.loop.time():9.4f} {what}")
@@ -57,12 +61,19 @@ class Run:
         await self._settle()
         self.loop.after_step = None
         for instance in self._instances:
-            await instance.cache.stop()
+            await instance.run(instance.cache.stop())
             instance.ended()
         for instance in (*self._instances, *self._twins):
             self.counts.update(instance.counts)
         self.counts.update(self.servers.subscribers.counts)
         self.counts["refused"] = self.servers.store.refused
+
+    def kill(self) -> None:
+        """Whoever is left: nothing of it may outlive the run."""
+        self.loop.after_step = None
+        for instance in (*self._instances, *self._twins):
+            if instance.alive:
+                instance.crash()
 
     # -- processes ---------------------------------------------------------------------------------------------
 
@@ -71,7 +82,7 @@ class Run:
         self.note(f"{instance.name} starts")
         if instance in self._twins:
             self._forked.add(instance.identity)
-        await instance.cache.start()
+        await instance.run(instance.cache.start())
         instance.running = True
 
     def _begin_soon(self, instance: Instance) -> None:
@@ -91,52 +102,7 @@ class Run:
         if twin.alive and int(step.at * 1e6) % 2:
             instance = twin
         if instance.alive:
-            instance.spawn(getattr(self, f"_{step.verb}")(instance, step.what))
-
-    async def _read(self, instance: Instance, key: str) -> None:
-        owed = instance.owed.get(key, 0)
-        self.counts["reads"] += 1
-        try:
-            got = await instance.read(key)
-        except (CacheError, ConnectionError):
-            return
-        self._oracle.judge_read(instance, key, got, owed)
-
-    async def _change(self, instance: Instance, key: str, how: Callable[[int], Any]) -> None:
-        writing = instance.writing
-        # two sets of one key at once end with the later in the log, whatever the database holds
-        async with self._locks[key]:
-            if not instance.alive or writing is not instance.writing:
-                return
-            writing.append(key)
-            version = self.servers.database.write(key)
-            self.counts["writes"] += 1
-            try:
-                receipt = await how(version)
-            except CacheError:
-                # stopped meanwhile, so that the writer is told that nobody else was
-                self.servers.history.excused.add(key)
-                return
-            finally:
-                writing.remove(key)
-            self.note(f"{instance.name} changed {key}={version}: {receipt.position or 'queued'}")
-            if writing is instance.writing:
-                instance.owe({key: version})
-
-    async def _remove(self, instance: Instance, key: str) -> None:
-        await self._change(instance, key, lambda version: instance.cache.remove(key, scope=SCOPE))
-
-    async def _set(self, instance: Instance, key: str) -> None:
-        await self._change(instance, key, lambda version: instance.cache.set(key, version, scope=SCOPE))
-
-    async def _clear(self, instance: Instance, _: str) -> None:
-        versions, writing = dict(self.servers.database.versions), instance.writing
-        try:
-            await instance.cache.clear(scope=SCOPE)
-        except CacheError:
-            return
-        if writing is instance.writing:
-            instance.owe(versions)
+            instance.spawn(self._work.do(step, instance))
 
     # -- the end -----------------------------------------------------------------------------------------------
 
@@ -151,6 +117,8 @@ class Run:
                 twin.crash()
         self._oracle.retire(self._twins)
         self.servers.database.heal()
+        if self.plan.durable and self._instances[0].alive:
+            self._instances[0].crash()  # whoever starts next sends what ended processes left on disk
         for instance in self._instances:
             if not instance.alive:
                 await self._begin(instance)
@@ -169,14 +137,14 @@ class Run:
 
 
 @contextlib.contextmanager
-def _surroundings() -> Iterator[None]:
-    """Every process on a host of its own, where no other can see whether it runs; and nobody logs."""
+def _surroundings() -> Iterator[Path]:
+    """Every process on a host of its own, where no other can see whether it runs; nobody logs; a folder for files."""
     logger = logging.getLogger("async_hybrid_cache")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
-        with mock.patch.object(lease, "this_process", return_value=""):
-            yield
+        with mock.patch.object(lease, "this_process", return_value=""), TemporaryDirectory(dir=_MEMORY) as folder:
+            yield Path(folder)
     finally:
         logger.setLevel(level)
 
@@ -190,16 +158,19 @@ def simulate(seed: int, plan: Plan | None = None) -> Run:
         run.loop.set_exception_handler(
             lambda _, context: failures.append(context.get("exception") or Violation(str(context)))
         )
-        await run.main()
+        try:
+            await run.main()
+        finally:
+            run.kill()
         if failures:
             raise failures[0]
 
     def begin(loop: VirtualLoop) -> Any:
-        made.append(Run(plan or draw(seed), loop))
+        made.append(Run(plan or draw(seed), loop, folder))
         return main(made[0])
 
     try:
-        with _surroundings():
+        with _surroundings() as folder:
             run_virtual(begin)
     except BaseException as error:
         for line in made[0].trace[-60:]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 from .database import Database
 from .history import History
@@ -19,8 +20,8 @@ __all__ = ["Servers"]
 class Servers:
     """The log, L2, the database, the store of positions, and the history of it all."""
 
-    def __init__(self, plan: Plan, loop: VirtualLoop) -> None:
-        self.plan, self.loop = plan, loop
+    def __init__(self, plan: Plan, loop: VirtualLoop, folder: Path) -> None:
+        self.plan, self.loop, self.folder = plan, loop, folder
         self.history = History(loop.time, lambda: self.log.epoch)
         self.log = SharedLog(loop.time, self.history.appended, self.history.lost)
         self.store = SharedStore()

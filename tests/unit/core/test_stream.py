@@ -213,10 +213,9 @@ def test_who_returns_to_a_log_that_lost_what_it_had_seen_tells_the_others(tmp_pa
     async def scenario() -> None:
         options = {"instance_id": "worker", "checkpoints": FileCheckpointStore(tmp_path)}
         log = ScriptedLog("lost-while-away")
-        async with Instance(log) as writer:
-            async with Instance(ScriptedLog("lost-while-away"), **options) as witness:
-                await writer.publish(removed("a"))
-                await eventually(lambda: removed("a") in witness.changes())
+        async with Instance(log) as writer, Instance(ScriptedLog("lost-while-away"), **options) as witness:
+            await writer.publish(removed("a"))
+            await eventually(lambda: removed("a") in witness.changes())
         log.lose_tail(3)
         async with Instance(ScriptedLog("lost-while-away")) as unaware:
             await unaware.publish(removed("b"))
