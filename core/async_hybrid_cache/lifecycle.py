@@ -191,6 +191,8 @@ class Lifecycle:
         await self._last_changes()
         if self._snapshot and self._stream:
             await self._snapshot.write_last(self._stream.reader.position_to_keep(), _SNAPSHOT_SECONDS)
+        # a barrier counts on nobody who has said goodbye
+        self._scopes.fence_scopes(None)
         if self._stream:
             await asyncio.gather(*(subscription.stop() for subscription in self._stream.subscriptions))
             await self._stream.stop(_STOP_SECONDS)

@@ -21,7 +21,7 @@ from async_hybrid_cache import (
 from async_hybrid_cache.stream.roster import Roster, heartbeat_seconds
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import InstanceSeen, InstanceStarted, InstanceStopped, KeysRemoved
-from async_hybrid_cache_codecs.frames import OpenedFrame
+from async_hybrid_cache_codecs.frames import OpenedFrame, open_frame
 from tests.unit.core.clock import ManualClock
 from tests.unit.core.scripted_log import ScriptedLog
 
@@ -62,6 +62,24 @@ def applied(cache: AsyncHybridCache) -> Position:
     stats = cache.stats().stream
     assert stats is not None
     return Position.parse(stats.position)
+
+
+def test_nothing_is_served_after_the_goodbye_by_an_instance_that_stops() -> None:
+    async def scenario() -> None:
+        kept_at_goodbye: list[int] = []
+
+        class Watched(ScriptedLog):
+            async def append(self, record: bytes, id: str) -> Position:
+                if any(isinstance(event, InstanceStopped) for event in open_frame(record).events):
+                    kept_at_goodbye.append(len(cache.scope_state("default").store.entries))
+                return await super().append(record, id)
+
+        async with AsyncHybridCache(invalidation_bus=InvalidationBus(Watched)) as cache:
+            await cache.set("k", 1)
+            assert cache.scope_state("default").store.entries
+        assert kept_at_goodbye == [0]
+
+    asyncio.run(scenario())
 
 
 def test_a_barrier_returns_once_everybody_has_applied_the_position() -> None:
