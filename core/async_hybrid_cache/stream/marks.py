@@ -65,6 +65,10 @@ class Marks:
         """Events of every origin may be missing, which is known: the next of each may follow after a hole."""
         self._forgiven = set(self._marks)
 
+    def forgive_no_more(self) -> None:
+        """What is missing from now on is not known."""
+        self._forgiven.clear()
+
     def dump(self) -> dict[str, int]:
         """All marks, for a checkpoint."""
         return dict(self._marks)

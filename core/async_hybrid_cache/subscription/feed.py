@@ -19,7 +19,7 @@ from async_hybrid_cache_codecs.events import (
 
 from ..checkpoint import Checkpoint
 from ..clock import Clock
-from ..positions import Bounds, Position, Record
+from ..positions import ORIGIN, Bounds, Position, Record
 from ..stream.marks import Verdict
 from ..stream.tail import Opened, Tail
 from .delivery import Gap, SubscriptionEvent
@@ -53,6 +53,7 @@ class Feed:
         self._tail = tail
         self._clock = clock
         self._counts = counts
+        self._held = ORIGIN
 
     def resume(self, kept: Checkpoint) -> None:
         """Stand where a checkpoint says."""
@@ -62,6 +63,7 @@ class Feed:
     def lost(self, bounds: Bounds, reason: str) -> Step:
         """Events were lost: say so, then go on with what the log still holds and was not told before."""
         self._tail.marks.forgive()
+        self._held = bounds.head
         self._tail.stand(Position(bounds.epoch, bounds.first - 1), "")
         self._tail.lag = bounds.last - self._tail.position.offset
         return self._gap(self._tail.position, reason)
@@ -69,6 +71,9 @@ class Feed:
     def steps(self, record: Record) -> Iterator[Step]:
         """What the next record says; the tail has moved past it when the iterator ends."""
         self._tail.expect(record)
+        if record.position > self._held:
+            # what the log took after the loss was told of may be lost anew
+            self._tail.marks.forgive_no_more()
         opened = self._tail.open(record)
         if isinstance(opened, Opened) and opened.verdict is not Verdict.DUPLICATE:
             yield from self._frame(record, opened)

@@ -76,3 +76,6 @@ def test_a_hole_that_is_known_of_is_forgiven_once_for_each_origin() -> None:
     assert marks.judge(frame(12, 12, "a"), strangers=False) is Verdict.HOLE
     assert marks.judge(frame(12, 12, "b"), strangers=False) is Verdict.NEXT
     assert marks.judge(frame(12, 12, "c"), strangers=False) is Verdict.HOLE
+    marks.forgive()
+    marks.forgive_no_more()
+    assert marks.judge(frame(12, 12, "a"), strangers=False) is Verdict.HOLE

@@ -193,6 +193,21 @@ async def test_a_tail_that_was_lost_is_a_gap_and_nothing_is_told_twice(scene: Sc
 
 
 @played
+async def test_what_is_lost_after_a_gap_was_told_is_another_gap(scene: Scene) -> None:
+    """The record that another took the place of was read, so that only the sequence shows what nobody was told."""
+    heard = Heard()
+    async with scene.subscription(heard):
+        await scene.append("w", 1, removed("a"))
+        await heard.hears(removed("a"))
+        scene.log.delete()
+        await scene.log.open()
+        await eventually(lambda: any(isinstance(event, Gap) for event in heard.events))
+        await scene.append("w", 3, removed("c"))
+        await eventually(lambda: removed("c") in heard.events)
+    assert [isinstance(event, Gap) for event in heard.events] == [False, True, True, False]
+
+
+@played
 async def test_it_does_not_hold_up_the_cache(scene: Scene) -> None:
     heard = Heard()
     heard.held = asyncio.Event()
