@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 
 import msgspec
-import psutil
 
 from async_hybrid_cache.bus import StreamOptions
 from async_hybrid_cache.cache import AsyncHybridCache
@@ -18,8 +17,8 @@ from async_hybrid_cache.positions import ORIGIN, Position
 from async_hybrid_cache.registry import find_broker, find_checkpoints
 from async_hybrid_cache.stats import SubscriptionStats
 from async_hybrid_cache.stream.keeper import decode_checkpoint
-from async_hybrid_cache.testing.waiting import eventually
 from tests.e2e.subscriber import NAME, Settings
+from tests.freezing import freeze
 
 __all__ = ["Subscriber", "heard", "kept", "publisher"]
 
@@ -60,10 +59,8 @@ class Subscriber:
         await self.process.wait()
 
     async def freeze(self) -> None:
-        """SIGSTOP, and wait until it stands still."""
-        self.process.send_signal(signal.SIGSTOP)
-        process = psutil.Process(self.process.pid)
-        await eventually(lambda: process.status() == psutil.STATUS_STOPPED)
+        """SIGSTOP, and wait until it stands still; outside of a transaction on SQLite or a change of a position."""
+        await freeze(self.process, "POSIX", "FLOCK")
 
     def thaw(self) -> None:
         """SIGCONT."""

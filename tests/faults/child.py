@@ -11,9 +11,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import msgspec
-import psutil
 
-from async_hybrid_cache.testing.waiting import eventually
+from tests.freezing import freeze
 
 __all__ = ["Child"]
 
@@ -68,10 +67,8 @@ class Child:
         await self.running.wait()
 
     async def stop(self) -> None:
-        """SIGSTOP, and wait until it stands still."""
-        self.running.send_signal(signal.SIGSTOP)
-        process = psutil.Process(self.running.pid)
-        await eventually(lambda: process.status() == psutil.STATUS_STOPPED)
+        """SIGSTOP, and wait until it stands still; outside of a transaction on SQLite."""
+        await freeze(self.running, "POSIX")
 
     def cont(self) -> None:
         """SIGCONT: go on after `stop`."""
