@@ -155,7 +155,7 @@ class Instance:
             newer = [entry for entry in entries if entry.stamp >= position]
             apply(event, position)
             for entry in newer:
-                if entry.used < 0:
+                if entry.gone:
                     history.broken.append(f"5: an event at {position} evicted {entry.key} stamped {entry.stamp}")
 
         def resetting(position: Position, reason: str) -> None:
