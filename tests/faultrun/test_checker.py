@@ -177,9 +177,9 @@ def test_promise_9_a_read_that_raises() -> None:
 
 
 def test_promise_9_a_read_that_keeps_its_caller_waiting() -> None:
-    assert judged((1, read(10, ended=14.9))) == []
-    assert judged((1, read(10, ended=15.1))) == ["9"]
-    assert judged((1, read(10, ended=15.1)), (1, Paused(14.9, 4))) == []
+    assert judged((1, read(10, ended=21.9))) == []
+    assert judged((1, read(10, ended=22.1))) == ["9"]
+    assert judged((1, read(10, ended=22.1)), (1, Paused(14.9, 4))) == []
 
 
 def everybody(*entries: Entry, but: int) -> list[tuple[int, Entry]]:
