@@ -133,7 +133,6 @@ async def _trimmed(scene: Scene) -> None:
     link.cut()
     await scene.last()
     await scene.site.place.trim()
-    await asyncio.sleep(0.2)
     link.heal()
 
 
@@ -141,7 +140,6 @@ async def _trimmed_file(scene: Scene) -> None:
     await scene.crew[scene.worker].stop()
     await scene.last()
     await scene.site.place.trim()
-    await asyncio.sleep(0.2)
     scene.crew[scene.worker].cont()
 
 

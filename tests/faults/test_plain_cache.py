@@ -16,6 +16,7 @@ from async_hybrid_cache.testing.waiting import eventually
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere
 from tests.faults.gated import gated
+from tests.faults.held import HeldLoad
 from tests.faults.member import Member
 from tests.faults.places import Place
 from tests.faults.plain import PLAIN
@@ -47,20 +48,13 @@ def test_a_fill_by_one_who_had_not_heard_is_deleted_and_announced_once_it_has(
                 plain_member(place, database, plain) as writer,
                 gated(place, distributed_cache=plain) as (cache, gate),
             ):
-                begun, go_on = asyncio.Event(), asyncio.Event()
-
-                async def load() -> int | None:
-                    version = database.read("key")
-                    begun.set()
-                    await go_on.wait()
-                    return version
-
+                load = HeldLoad(database, "key")
                 database.write("key")
                 caller = asyncio.create_task(cache.get_or_set("key", load))
-                await begun.wait()
+                await load.begun.wait()
                 gate.hold()
                 await writer.write("key")
-                go_on.set()
+                load.go_on.set()
                 assert await caller == 1
                 await eventually(lambda: cache.stats().distributed.fills == 1)
                 # whoever heard refuses what is stored now; this one started too late to hear

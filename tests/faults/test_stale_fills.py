@@ -19,6 +19,7 @@ from async_hybrid_cache.testing.waiting import eventually
 from tests.faults.database import Database
 from tests.faults.fleet import fresh_everywhere, member, stream_of
 from tests.faults.gated import gated
+from tests.faults.held import HeldLoad
 from tests.faults.member import Member
 from tests.faults.places import Place
 
@@ -79,24 +80,17 @@ async def never_back(place: Place, database: Database, *instances: Member) -> No
 def test_a_load_that_was_overtaken_by_a_removal_fills_nothing(way: str, place: Place, database: Database) -> None:
     async def main() -> None:
         async with member(place, database) as writer, gated(place) as (cache, _):
-            begun, go_on = asyncio.Event(), asyncio.Event()
-
-            async def load() -> int | None:
-                version = database.read("key")
-                begun.set()
-                await go_on.wait()
-                return version
-
+            load = HeldLoad(database, "key")
             database.write("key")
             caller = asyncio.ensure_future(WAYS[way](cache, load))
-            await begun.wait()
+            await load.begun.wait()
             if way == "load past its timeout":
                 await caller
             await heard(cache, await overtake(writer, database))
             reader = Member(cache, database)
             # whoever asks now waits for no load that began before
             assert await asyncio.wait_for(reader.read("key"), 5) == 2
-            go_on.set()
+            load.go_on.set()
             assert await caller in (1, None)
             await eventually(lambda: cache.stats().fills_fenced == 1)
             assert await reader.read("key") == 2
@@ -110,22 +104,15 @@ def test_a_load_that_was_overtaken_by_a_removal_fills_nothing(way: str, place: P
 def test_nor_does_one_whose_instance_has_not_heard_fill_l2(way: str, l2_place: Place, database: Database) -> None:
     async def main() -> None:
         async with member(l2_place, database) as writer, gated(l2_place) as (cache, gate):
-            begun, go_on = asyncio.Event(), asyncio.Event()
-
-            async def load() -> int | None:
-                version = database.read("key")
-                begun.set()
-                await go_on.wait()
-                return version
-
+            load = HeldLoad(database, "key")
             database.write("key")
             caller = asyncio.ensure_future(WAYS[way](cache, load))
-            await begun.wait()
+            await load.begun.wait()
             if way == "load past its timeout":
                 await caller
             gate.hold()
             await overtake(writer, database)
-            go_on.set()
+            load.go_on.set()
             await eventually(lambda: cache.stats().distributed.fills_refused == 1)
             async with member(l2_place, database) as newcomer:
                 assert await newcomer.read("key") == 2

@@ -75,12 +75,12 @@ class Writer:
 
     async def _append(self, frame: SealedFrame) -> Position:
         stream = self._stream
-        joint, changes = stream.joint, stream.outbox.changes()
-        if joint is None or joint.refused or not changes:
-            joint = None
-            position = await bounded(stream.log.append(frame.data, frame.id), stream.options.append_timeout_seconds)
-        else:
+        joint = stream.joint
+        changes = stream.outbox.changes() if joint and not joint.refused else []
+        if joint and changes:
             position = await self._append_jointly(joint, frame, changes)
+        else:
+            position = await bounded(stream.log.append(frame.data, frame.id), stream.options.append_timeout_seconds)
         # an acknowledgement does what the echo would do, at once, and before the stamp of new loads moves on
         if stream.attached:
             for event in frame.events:
@@ -88,7 +88,7 @@ class Writer:
             stream.advance(position)
         self.appended += len(frame.events)
         self.acknowledged, self.acknowledged_id = position, frame.id
-        stream.outbox.acknowledged(position, changed=joint is not None)
+        stream.outbox.acknowledged(position, changed=bool(changes))
         return position
 
     async def _append_jointly(self, joint: Joint, frame: SealedFrame, changes: list[L2Change]) -> Position:

@@ -10,21 +10,7 @@ from typing import Any
 import pytest
 
 from async_hybrid_cache import AsyncHybridCache, CacheOptions, LoaderTimeout
-from async_hybrid_cache.testing.waiting import eventually
-
-
-class Gate:
-    """A loader that answers when told to."""
-
-    def __init__(self) -> None:
-        self.calls: list[asyncio.Future[Any]] = []
-
-    async def __call__(self) -> Any:
-        self.calls.append(asyncio.get_running_loop().create_future())
-        return await self.calls[-1]
-
-    async def called(self, times: int = 1) -> None:
-        await eventually(lambda: len(self.calls) >= times)
+from tests.unit.core.gate import Gate
 
 
 def state_of(cache: AsyncHybridCache, scope: str = "default") -> Any:

@@ -69,25 +69,6 @@ def test_what_one_loads_another_reads_and_a_change_reaches_both() -> None:
     asyncio.run(scenario())
 
 
-def test_a_hit_lives_on_in_l1_for_the_time_it_had_left_whatever_the_cache_keeps() -> None:
-    async def scenario() -> None:
-        clock, values = ManualClock(), dict[str, object]()
-        options = CacheOptions(ttl_seconds=2, fail_safe_seconds=0)
-        one, two = (
-            AsyncHybridCache(distributed_cache=PlainMemory(values), clock=clock, options=options) for _ in range(2)
-        )
-        async with one, two:
-            await one.set("k", 1)
-            clock.advance(1.8)
-            assert await two.get("k") == 1
-            clock.advance(0.19)
-            assert await two.get("k") == 1
-            clock.advance(0.02)
-            assert await two.get("k") is None
-
-    asyncio.run(scenario())
-
-
 def test_what_somebody_else_put_there_is_a_miss() -> None:
     async def scenario() -> None:
         plain = PlainMemory()

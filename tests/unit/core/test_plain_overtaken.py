@@ -19,6 +19,7 @@ from async_hybrid_cache.positions import ORIGIN, Position
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import KeysRemoved
 from tests.unit.core.clock import ManualClock
+from tests.unit.core.gate import Gate
 from tests.unit.core.plain_memory import PlainMemory
 from tests.unit.core.scripted_log import ScriptedLog
 
@@ -99,18 +100,12 @@ async def settled(fleet: Fleet, slow: AsyncHybridCache, *others: AsyncHybridCach
 
 def test_a_load_that_was_overtaken_is_not_stored_at_all() -> None:
     async def scenario() -> None:
-        fleet, asked, may_answer = Fleet("plain-load"), asyncio.Event(), asyncio.Event()
+        fleet, gate = Fleet("plain-load"), Gate()
         async with fleet.instance() as (a, _), fleet.instance() as (b, _):
-
-            async def slow() -> str:
-                asked.set()
-                await may_answer.wait()
-                return "old"
-
-            load = asyncio.create_task(b.get_or_set("k", slow))
-            await asked.wait()
+            load = asyncio.create_task(b.get_or_set("k", gate))
+            await gate.called()
             await fleet.change(a, b)
-            may_answer.set()
+            gate.calls[0].set_result("old")
             assert await load == "old"
             await b.stop()
             assert not fleet.stored
@@ -137,19 +132,13 @@ def test_a_set_under_way_when_the_event_is_heard_is_deleted_again() -> None:
 
 def test_a_load_that_begins_after_the_event_is_stored_though_an_overtaken_one_still_runs() -> None:
     async def scenario() -> None:
-        fleet, asked, may_answer = Fleet("plain-next-load"), asyncio.Event(), asyncio.Event()
+        fleet, gate = Fleet("plain-next-load"), Gate()
         async with fleet.instance() as (a, _), fleet.instance() as (b, _):
-
-            async def slow() -> str:
-                asked.set()
-                await may_answer.wait()
-                return "old"
-
-            load = asyncio.create_task(b.get_or_set("k", slow))
-            await asked.wait()
+            load = asyncio.create_task(b.get_or_set("k", gate))
+            await gate.called()
             await fleet.change(a, b)
             await fill(fleet, b)
-            may_answer.set()
+            gate.calls[0].set_result("old")
             assert await load == "old"
             assert await a.get("k") == "new"
 

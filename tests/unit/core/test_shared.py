@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from async_hybrid_cache import AsyncHybridCache, CacheOptions, InvalidationBus, JsonSerializer
 from async_hybrid_cache.testing.waiting import eventually
 from tests.unit.core.clock import ManualClock
+from tests.unit.core.plain_memory import PlainMemory
 from tests.unit.core.scripted_log import ScriptedLog
 from tests.unit.core.shared_memory import SharedMemory, Store
 
@@ -79,14 +81,22 @@ def test_a_change_reaches_l2_and_the_other_instance() -> None:
     asyncio.run(scenario())
 
 
-def test_a_hit_lives_on_in_l1_for_the_time_it_had_left() -> None:
+def two_of_a_whole_cache(clock: ManualClock) -> list[Any]:
+    store = Store(clock)
+    return [SharedMemory(store), SharedMemory(store)]
+
+
+def two_of_a_plain_cache_that_keeps_for_ever(clock: ManualClock) -> list[Any]:
+    values: dict[str, object] = {}
+    return [PlainMemory(values), PlainMemory(values)]
+
+
+@pytest.mark.parametrize("two_of", [two_of_a_whole_cache, two_of_a_plain_cache_that_keeps_for_ever])
+def test_a_hit_lives_on_in_l1_for_the_time_it_had_left(two_of: Callable[[ManualClock], list[Any]]) -> None:
     async def scenario() -> None:
         clock = ManualClock()
-        store = Store(clock)
         options = CacheOptions(ttl_seconds=2, fail_safe_seconds=0)
-        one, two = (
-            AsyncHybridCache(distributed_cache=SharedMemory(store), clock=clock, options=options) for _ in range(2)
-        )
+        one, two = (AsyncHybridCache(distributed_cache=l2, clock=clock, options=options) for l2 in two_of(clock))
         async with one, two:
             await one.set("k", 1)
             clock.advance(1.8)
