@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -31,7 +31,7 @@ class Watches:
         self._link: Link | None = None
         self._reading: asyncio.Task[None] | None = None
         self._events: dict[bytes, set[asyncio.Event]] = {}
-        # replies to SUBSCRIBE come in its order
+        # each command has one reply, and they come in its order
         self._unconfirmed: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
@@ -51,9 +51,8 @@ class Watches:
         try:
             yield changed
         finally:
-            if self._leave(channel, changed) and self._link is not None:
-                with suppress(RedisError, OSError):
-                    await self._link.send("UNSUBSCRIBE", channel)
+            if self._leave(channel, changed):
+                await self._unsubscribe(channel)
 
     async def close(self) -> None:
         """Cut the connection, for good. Never raises."""
@@ -67,9 +66,21 @@ class Watches:
                 link = await self._connect()
             self._events.setdefault(channel, set()).add(changed)
             # again where somebody else did already: the reply says that it has been done
-            confirmed = self._ask()
-            await link.send("SUBSCRIBE", channel)
+            confirmed = await self._send(link, "SUBSCRIBE", channel)
         await confirmed
+
+    async def _unsubscribe(self, channel: bytes) -> None:
+        try:
+            async with self._turn:
+                # somebody else may watch it by now
+                if self._link is not None and channel not in self._events:
+                    await self._send(self._link, "UNSUBSCRIBE", channel)
+        except (RedisError, OSError):
+            pass  # with the connection, the subscription is gone
+        except BaseException:
+            # it is not known how many replies will come
+            await self._lose()
+            raise
 
     async def _connect(self) -> Link:
         await self._lose()
@@ -81,13 +92,14 @@ class Watches:
         # of a connection that was lost while it was asked
         self._unconfirmed.clear()
         self._link, self._reading = link, asyncio.create_task(self._read(link))
-        self._ask()
-        await link.send("SUBSCRIBE", self._clears)
+        await self._send(link, "SUBSCRIBE", self._clears)
         return link
 
-    def _ask(self) -> asyncio.Future[None]:
+    async def _send(self, link: Link, command: str, channel: bytes) -> asyncio.Future[None]:
+        """What the reply settles; one at a time, as replies are told apart by their order alone."""
         confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._unconfirmed.append(confirmed)
+        await link.send(command, channel)
         return confirmed
 
     def _leave(self, channel: bytes, changed: asyncio.Event) -> bool:
@@ -106,7 +118,7 @@ class Watches:
                 except ResponseError as error:
                     self._confirm(error)
                     continue
-                if kind == b"subscribe":
+                if kind in (b"subscribe", b"unsubscribe"):
                     self._confirm(None)
                 elif kind == b"message":
                     self._wake(None if channel == self._clears else channel)
@@ -114,15 +126,14 @@ class Watches:
             self._end(link, error)
 
     def _confirm(self, error: Exception | None) -> None:
-        # there is none where what was refused is an UNSUBSCRIBE
-        confirmed = self._unconfirmed.popleft() if self._unconfirmed else None
-        if confirmed is None or confirmed.done():
+        confirmed = self._unconfirmed.popleft()
+        if confirmed.done():
             return
         if error is None:
             confirmed.set_result(None)
         else:
             confirmed.set_exception(error)
-            confirmed.exception()  # nobody waits for the one of clears
+            confirmed.exception()  # nobody waits for that of clears, or of an UNSUBSCRIBE
 
     def _wake(self, channel: bytes | None) -> None:
         woken = list(self._events.values()) if channel is None else [self._events.get(channel, set())]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,20 +120,42 @@ def test_a_redis_user_who_may_not_publish_nor_subscribe_loads(own_valkey: LocalS
     asyncio.run(main())
 
 
-def test_a_redis_user_who_may_not_unsubscribe_is_woken_all_the_same(own_valkey: LocalServer) -> None:
-    async def main() -> None:
-        async with Redis.from_url(own_valkey.url) as redis:
-            await redis.execute_command("ACL", "SETUSER", "bound", "on", ">secret", "~*", "&*", "+@all", "-unsubscribe")
-        l2, other = l2_on(own_valkey.url.replace("redis://", "redis://bound:secret@")), l2_on(own_valkey.url)
-        await l2.open()
-        await other.open()
-        for key in "abc":
-            token = await token_for(other, key)
-            async with asyncio.timeout(5), watchable(l2).watch("scope", key) as changed:
-                await other.release("scope", key, token=token)
-                await changed.wait()
+@asynccontextmanager
+async def without_unsubscribe(server: LocalServer) -> AsyncIterator[tuple[DistributedCache, DistributedCache]]:
+    """The L2 of a user who may not unsubscribe, and that of one who may do anything."""
+    async with Redis.from_url(server.url) as redis:
+        await redis.execute_command("ACL", "SETUSER", "bound", "on", ">secret", "~*", "&*", "+@all", "-unsubscribe")
+    l2, other = l2_on(server.url.replace("redis://", "redis://bound:secret@")), l2_on(server.url)
+    await l2.open()
+    await other.open()
+    try:
+        yield l2, other
+    finally:
         await l2.close()
         await other.close()
+
+
+def test_a_redis_user_who_may_not_unsubscribe_is_woken_all_the_same(own_valkey: LocalServer) -> None:
+    async def main() -> None:
+        async with without_unsubscribe(own_valkey) as (l2, other):
+            for key in "abc":
+                token = await token_for(other, key)
+                async with asyncio.timeout(5), watchable(l2).watch("scope", key) as changed:
+                    await other.release("scope", key, token=token)
+                    await changed.wait()
+
+    asyncio.run(main())
+
+
+def test_a_refused_unsubscribe_is_no_answer_to_the_next_subscribe(own_valkey: LocalServer) -> None:
+    async def main() -> None:
+        async with without_unsubscribe(own_valkey) as (l2, other):
+            tokens = {key: await token_for(other, key) for key in "abcdef"}
+            for key, token in tokens.items():
+                # the refusal of the last one's end is still on its way
+                async with asyncio.timeout(5), watchable(l2).watch("scope", key) as changed:
+                    await other.release("scope", key, token=token)
+                    await changed.wait()
 
     asyncio.run(main())
 
