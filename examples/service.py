@@ -40,6 +40,8 @@ cache = AsyncHybridCache.from_url(
     options=CacheOptions(ttl_seconds=60, fail_safe_seconds=300),
     stream=StreamOptions(instance_id=INSTANCE_ID, checkpoints=checkpoints),
     namespace=NAMESPACE,
+    # a query takes milliseconds: nobody need wait longer for a process that died in one
+    lease_seconds=1.0,
 )
 
 
