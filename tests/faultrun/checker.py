@@ -148,7 +148,7 @@ class _Judge:
     def _forgotten(self, at: float, read: Read) -> bool:
         """Whether the log may have lost what it acknowledged at that time, and nobody need have noticed yet."""
         return any(
-            fault.began < at < fault.ended and read.began < fault.ended + fault.forgets_seconds
+            fault.began < at < fault.ended + FRESH_SECONDS and read.began < fault.ended + fault.forgets_seconds
             for fault in self._forgetful
         )
 

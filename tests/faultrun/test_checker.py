@@ -103,6 +103,9 @@ def test_promise_1_begins_when_the_process_runs_again() -> None:
 def test_promise_1_waits_for_what_a_log_that_went_back_may_have_forgotten() -> None:
     fault = broke(9, 12, forgets=12)
     assert judged((0, write(10, SHIPPED)), (1, read(15, SHIPPED)), faults=[fault]) == []
+    # nor need its writer have noticed when it was reachable again
+    assert judged((0, write(13.9, SHIPPED)), (1, read(17, SHIPPED)), faults=[fault]) == []
+    assert judged((0, write(14.1, SHIPPED)), (1, read(17, SHIPPED)), faults=[fault]) == ["1"]
     assert judged((0, write(10, SHIPPED)), (1, read(24.1, SHIPPED)), faults=[fault]) == ["3"]
     assert judged((0, write(8, SHIPPED)), (1, read(15, SHIPPED)), faults=[fault]) == ["1"]
 

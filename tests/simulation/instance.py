@@ -168,9 +168,9 @@ class Instance:
             self.seen.add(record.id)
             self.owe(history.announced(record.id) or {})
 
-        async def appending(frame: SealedFrame) -> Position:
+        async def appending(frame: SealedFrame, known: Position) -> Position:
             joint = bool(self.stream.joint and outbox.changes())
-            position = await append(frame)
+            position = await append(frame, known)
             self.joint += joint
             history.acknowledged(frame.id)
             return position

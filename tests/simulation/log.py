@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from async_hybrid_cache import Bounds, Position, PositionLost, Record
+from async_hybrid_cache.positions import ORIGIN
 
 from .link import Link
 
@@ -31,6 +32,8 @@ class SharedLog:
         self.records: list[tuple[str, bytes]] = []
         self.times: list[float] = []
         self.exists = False
+        # first and last place, by the epoch that the log kept
+        self._lost: dict[int, tuple[Position, Position]] = {}
         self._largest = 0
         self._waiting: list[tuple[asyncio.Future[list[Record]], Position, int]] = []
 
@@ -53,6 +56,11 @@ class SharedLog:
                 newest[origin] = int(first)
                 found.add(id)
         return found
+
+    def lost_end(self, position: Position) -> Position | None:
+        """The last place of an end that was lost unannounced and held `position`; None where none did."""
+        first, last = self._lost.get(position.epoch, (position, ORIGIN))
+        return last if first <= position <= last else None
 
     def create(self, above: int = 0) -> None:
         """A new log, of a larger epoch than any before."""
@@ -114,9 +122,10 @@ class SharedLog:
 
     def lose_tail(self, count: int) -> None:
         """A failover to a replica that lagged behind."""
-        kept = max(0, len(self.records) - count)
+        kept, head = max(0, len(self.records) - count), Position(self.epoch, self.last)
         self._on_loss([id for id, _ in self.records[kept:]])
         del self.records[kept:], self.times[kept:]
+        self._lost_up_to(head)
 
     def delete(self) -> None:
         self.exists, self.records, self.times = False, [], []
@@ -128,10 +137,16 @@ class SharedLog:
     def restore(self, held: _Held) -> None:
         """The backup instead of whatever there is now."""
         epoch, first, records, times = held
-        kept = {id for id, _ in records}
+        kept, head = {id for id, _ in records}, Position(self.epoch, self.last)
         if self.exists:
             self._on_loss([id for id, _ in self.records if id not in kept])
         self.epoch, self.first, self.records, self.times, self.exists = epoch, first, [*records], [*times], True
+        self._lost_up_to(head)
+
+    def _lost_up_to(self, head: Position) -> None:
+        since = Position(self.epoch, self.last + 1)
+        first, last = self._lost.get(self.epoch, (since, head))
+        self._lost[self.epoch] = min(first, since), max(last, head)
 
 
 class SimulatedLog:

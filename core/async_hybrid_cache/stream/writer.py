@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from async_hybrid_cache_codecs.frames import SealedFrame
 
 from ..bounded import bounded
-from ..errors import LogRefused
+from ..errors import LogRefused, PositionLost
 from ..joint import Joint, L2Change
 from ..positions import ORIGIN, Position
 
@@ -25,6 +25,7 @@ class Writer:
         self._stream = stream
         self._wake = asyncio.Event()
         self._sequence = 0
+        self._known: Position = ORIGIN
         self._asked = False
         self._leaving = False
         self.acknowledged: Position = ORIGIN
@@ -67,13 +68,15 @@ class Writer:
             if stream.journal:
                 await stream.journal.kept()
             if frame.id.startswith(f"{stream.origin}:"):
-                self._sequence = frame.last
-                epoch = (await self._append(frame)).epoch
+                if frame.last > self._sequence:
+                    self._sequence, self._known = frame.last, max(stream.reader.applied, self.acknowledged)
+                epoch = (await self._append(frame, self._known)).epoch
             else:
-                await self._append(frame)  # what an earlier process left may have been in the log for long
+                await self._append(frame, ORIGIN)  # what an earlier process left may have been in the log for long
             stream.link.clear("writer")
 
-    async def _append(self, frame: SealedFrame) -> Position:
+    async def _append(self, frame: SealedFrame, known: Position) -> Position:
+        """Append `frame`, which was sealed when the log was known to hold everything up to `known`."""
         stream = self._stream
         joint = stream.joint
         changes = stream.outbox.changes() if joint and not joint.refused else []
@@ -81,6 +84,8 @@ class Writer:
             position = await self._append_jointly(joint, frame, changes)
         else:
             position = await bounded(stream.log.append(frame.data, frame.id), stream.options.append_timeout_seconds)
+        if position <= known:
+            await self._forgot(position)
         # an acknowledgement does what the echo would do, at once, and before the stamp of new loads moves on
         if stream.attached:
             for event in frame.events:
@@ -90,6 +95,12 @@ class Writer:
         self.acknowledged, self.acknowledged_id = position, frame.id
         stream.outbox.acknowledged(position, changed=bool(changes))
         return position
+
+    async def _forgot(self, position: Position) -> NoReturn:
+        """The log gave a place that was taken: it lost its end, and whoever read that would take this for read."""
+        stream = self._stream
+        await bounded(stream.log.renew(position.epoch), stream.options.call_timeout_seconds)
+        raise PositionLost(f"the log acknowledged {position}, where another record had been: it lost its end")
 
     async def _append_jointly(self, joint: Joint, frame: SealedFrame, changes: list[L2Change]) -> Position:
         seconds = self._stream.options.append_timeout_seconds

@@ -118,3 +118,38 @@ def test_a_writer_whose_acknowledged_record_is_gone_notices_before_it_reads() ->
             await eventually(lambda: one.resets)
 
     asyncio.run(scenario())
+
+
+def test_a_place_that_was_taken_is_no_receipt_and_begins_a_new_epoch_at_once() -> None:
+    async def scenario() -> None:
+        log, calm = ScriptedLog("taken"), {"proof_seconds": 60.0, "heartbeat_seconds": 60.0}
+        # only the writer can notice so soon: nobody proves anything meanwhile
+        async with Instance(log, **calm) as one, Instance(ScriptedLog("taken"), **calm) as two:
+            for number in range(5):
+                last = await two.publish(removed(number))
+            await one.caught_up()
+            log.lose_tail(3)
+            pending = one.stream.publish(removed("after"))
+            await eventually(lambda: pending.position is not None)
+            assert pending.position is not None
+            assert pending.position.epoch > last.epoch
+            await eventually(lambda: one.resets and two.resets)
+            await one.publish(removed("later"))
+            await eventually(lambda: removed("later") in two.changes())
+            assert len(one.resets) == len(two.resets) == 1
+
+    asyncio.run(scenario())
+
+
+def test_an_echo_that_comes_before_its_acknowledgement_is_no_loss() -> None:
+    async def scenario() -> None:
+        log = ScriptedLog("echo")
+        async with Instance(log) as one:
+            log.lose_acknowledgements = 2
+            published = one.stream.publish(removed(1))
+            await eventually(lambda: removed(1) in one.changes() and not log.lose_acknowledgements)
+            await eventually(lambda: published.position is not None)
+            assert published.position == one.stream.reader.applied
+            assert (one.resets, log._records.epoch) == ([], published.position.epoch)
+
+    asyncio.run(scenario())
