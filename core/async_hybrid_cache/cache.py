@@ -93,7 +93,8 @@ class AsyncHybridCache:
         self._scopes = Scopes(clock, self._attached)
         self._stream = InvalidationStream(invalidation_bus, self._scopes, clock, rng) if invalidation_bus else None
         journal, unsaid = (self._stream.journal, self._stream.outbox.unsaid) if self._stream else (None, None)
-        self._l2 = SharedTier(cache, clock, timeout, lease, journal, unsaid) if cache else None
+        heard = self._stream.heard if self._stream else None
+        self._l2 = SharedTier(cache, clock, timeout, lease, journal, unsaid, heard) if cache else None
         if isinstance(cache, AdaptedCache):
             self._scopes.on_event = cache.heard
         if self._stream and isinstance(cache, Joins):

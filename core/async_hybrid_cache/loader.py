@@ -374,9 +374,10 @@ class Loader:
 
     async def _fill_l2(self, scope: Scope, key: str, load: Load, value: Any, loading: Loading, token: str) -> None:
         assert self._l2 is not None
-        ttl = loading.options.ttl_seconds
-        if ttl > 0 and self._scopes.may_keep(scope.name, key, load.stamp, load):
-            await self._l2.fill(scope.name, key, value, loading.serializer(), stamp=load.stamp, ttl=ttl, token=token)
+        ttl, may = loading.options.ttl_seconds, partial(self._scopes.may_keep, scope.name, key, load.stamp, load)
+        if ttl > 0:
+            codec = loading.serializer()
+            await self._l2.fill(scope.name, key, value, codec, stamp=load.stamp, ttl=ttl, token=token, may=may)
         else:
             await self._give_back(scope, key, token)
 

@@ -63,6 +63,7 @@ class SharedTier:
 
     Every failure is counted and answered like a miss without a lease: the loader is asked, and L2 is not filled.
     So is what `unsaid` tells of: a removal of it waits for the log, and what L2 holds cannot be compared with that.
+    What `heard` does not find applied here up to its stamp is not kept: a change may be announced before that.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class SharedTier:
         lease_seconds: float,
         journal: Journal | None = None,
         unsaid: Unsaid | None = None,
+        heard: Callable[[Position], Awaitable[bool]] | None = None,
     ) -> None:
         self.cache = cache
         self.breaker = Breaker("the distributed cache", clock)
@@ -80,6 +82,7 @@ class SharedTier:
         self._doing = LateDeletes()
         self._journal = journal
         self._unsaid = unsaid or Unsaid()
+        self._heard = heard
         self._notes: list[int] = []
         self._deletes = Deletes(self._delete)
         self.timeout = timeout
@@ -213,10 +216,15 @@ class SharedTier:
         stamp: Position,
         ttl: float,
         token: str,
+        may: Callable[[], bool],
     ) -> None:
-        """Store `value` under a lease; refused where the lease was voided, skipped where L2 is away."""
-        data = self.sealed(scope, value, serializer)
-        if data is None or self._suspect(scope, key):
+        """Store `value` under a lease, if it still `may` be kept; refused where that was voided, skipped with L2 away.
+
+        An own acknowledgement moves stamps past changes that others announced and this instance has yet to read.
+        """
+        data = self.sealed(scope, value, serializer) if may() else None
+        heard = data is not None and (self._heard is None or await self._heard(stamp))
+        if data is None or not heard or not may() or self._suspect(scope, key):
             await self.release(scope, key, token)
             return
         if not self.usable:

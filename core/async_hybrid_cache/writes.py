@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, TypeVar
 
 from async_hybrid_cache_codecs import Serializer
@@ -81,7 +82,8 @@ class Writes:
         if not kept or options.ttl_seconds <= 0:
             await self._give_back(scope, key, token)
         elif token is not None and self._l2 is not None:
-            await self._l2.fill(scope.name, key, value, serializer(), stamp=stamp, ttl=options.ttl_seconds, token=token)
+            ttl, may = options.ttl_seconds, partial(self._scopes.may_set, scope.name, key, stamp)
+            await self._l2.fill(scope.name, key, value, serializer(), stamp=stamp, ttl=ttl, token=token, may=may)
         return receipt
 
     async def remove(self, scope: str, keys: tuple[str, ...]) -> Receipt:

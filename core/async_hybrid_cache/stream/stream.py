@@ -37,6 +37,7 @@ logger = logging.getLogger("async_hybrid_cache")
 
 _PROOFS_PER_BOUND = 3
 _LEAST_PROOF_SECONDS = 0.01
+_ECHO_SECONDS = 0.2
 
 
 class StreamListener(Protocol):
@@ -161,6 +162,10 @@ class InvalidationStream:
         error = LogUnavailable(f"the log did not acknowledge in time; {fate}: repeat the call, which does no harm")
         error.__cause__ = cause
         return error
+
+    async def heard(self, position: Position) -> bool:
+        """Whether everything up to `position`, which is acknowledged, is applied here; waits for an echo on its way."""
+        return await self.arrivals.wait(position, _ECHO_SECONDS)
 
     async def recover(self, journal: Journal) -> Recovered:
         """Before `start`: what earlier processes left. Its frames are sent; its events are still to be published.

@@ -19,6 +19,7 @@ from async_hybrid_cache import (
     StreamOptions,
 )
 from async_hybrid_cache.changes import Changes
+from async_hybrid_cache.stream import stream
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import ChangeEnded, KeysChanging, KeysRemoved
 from tests.unit.core.clock import ManualClock
@@ -226,21 +227,47 @@ def test_a_load_stamped_past_an_announcement_that_was_not_applied_yet_is_not_kep
     asyncio.run(scenario())
 
 
-def test_what_somebody_filled_into_l2_who_had_not_heard_is_not_served_meanwhile() -> None:
+@pytest.mark.parametrize("brings", ["a load", "a set"])
+def test_who_is_stamped_past_an_announcement_that_it_has_not_heard_fills_nothing_into_l2(brings: str) -> None:
     async def scenario() -> None:
         async with Fleet() as fleet:
+            deaf = fleet.caches[1]
             fleet.logs[1].deaf = True
             async with Instance(ScriptedLog(fleet.name)) as writer:
-                await writer.publish(CHANGING)
+                announced = await writer.publish(CHANGING)
             # its own acknowledgement moves its stamp past what it has not heard
-            await fleet.caches[1].remove("other")
-            assert await fleet.get(1) == "old"
-            await eventually(lambda: fleet.server.entries)
+            if brings == "a load":
+                receipt = await deaf.clear(scope="users")
+                assert await fleet.get(1) == "old"
+            else:
+                receipt = await deaf.set("a", "old", scope="users")
+            assert receipt.position is not None
+            assert receipt.position > announced
+            await eventually(lambda: not deaf._loader._tasks and not fleet.server.leases)
+            assert not fleet.server.entries
             fleet.logs[1].deaf = False
             await fleet.hears()
             fleet.database.value = "new"
+            fleet.clock.advance(31)
             for number in (0, 1):
-                assert await fleet.get(number) == "new"
+                await fleet.keeps(number, "new")
+
+    asyncio.run(scenario())
+
+
+def test_what_is_loaded_after_an_own_change_fills_l2_once_its_echo_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_ECHO_SECONDS", 5.0)
+
+    async def scenario() -> None:
+        async with Fleet() as fleet:
+            fleet.logs[1].deaf = True
+            await fleet.caches[1].clear(scope="users")
+            loading = asyncio.create_task(fleet.get(1))
+            await eventually(lambda: fleet.server.leases)
+            assert not fleet.server.entries
+            fleet.logs[1].deaf = False
+            assert await loading == "old"
+            await eventually(lambda: fleet.server.entries)
 
     asyncio.run(scenario())
 
