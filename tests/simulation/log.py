@@ -78,9 +78,10 @@ class SharedLog:
         self.records.append((id, data))
         self.times.append(self._now())
         self._on_append(id, data)
-        waiting, self._waiting = self._waiting, []
-        for found, start, limit in waiting:
-            self._settle(found, start, limit)
+        for found, start, limit in self._waiting.copy():
+            # a server wakes those for whom it has something, and not those who wait behind an end that it lost
+            if start <= Position(self.epoch, self.last):
+                self._settle(found, start, limit)
         return Position(self.epoch, self.last)
 
     def fetch(self, start: Position, limit: int) -> list[Record]:

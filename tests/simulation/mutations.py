@@ -24,6 +24,7 @@ from async_hybrid_cache.shared import Found, SharedTier
 from async_hybrid_cache.snapshot import Staged
 from async_hybrid_cache.staleness import Staleness
 from async_hybrid_cache.store import LocalStore
+from async_hybrid_cache.stream import InvalidationStream
 from async_hybrid_cache.stream.marks import Marks, Verdict
 from async_hybrid_cache.stream.outbox import Outbox
 from async_hybrid_cache.stream.reader import Reader
@@ -96,7 +97,7 @@ def _keep_entries(self: LocalStore, before: Position | None = None) -> None:
         _clear(self)
 
 
-async def _acknowledge_and_wait_for_the_echo(self: Writer, frame: Any) -> Position:
+async def _acknowledge_and_wait_for_the_echo(self: Writer, frame: Any, known: Position) -> Position:
     stream = self._stream
     position = await bounded(stream.log.append(frame.data, frame.id), stream.options.append_timeout_seconds)
     if stream.attached:
@@ -104,6 +105,18 @@ async def _acknowledge_and_wait_for_the_echo(self: Writer, frame: Any) -> Positi
     self.acknowledged, self.acknowledged_id = position, frame.id
     stream.outbox.acknowledged(position)
     return position
+
+
+async def _let_pass(self: Writer, position: Position) -> None:
+    return None
+
+
+async def _believe(self: Tail) -> None:
+    return None
+
+
+async def _at_once(self: InvalidationStream, position: Position) -> bool:
+    return True
 
 
 def _fence_and_still_join(self: Scope, key: str, before: Position | None = None) -> int:
@@ -332,8 +345,15 @@ MUTATIONS = (
     Mutation("what waits for the log is no tombstone", ((Unsaid, "covers", lambda *_: False),), "L2 fails"),
     Mutation("L2 is not deleted from", ((Deletes, "add", _deleted),)),
     Mutation("a joint append leaves L2 as it is", ((SimulatedCache, "change", lambda *_: None),)),
+    Mutation(
+        "L2 is filled before all up to the stamp was heard",
+        ((InvalidationStream, "heard", _at_once), (SimulatedLog, "read", hear_late)),
+        "plain",
+    ),
     Mutation("a gap resets nothing", ((Scopes, "reset", lambda *_: None),)),
     Mutation("the log is taken on trust", ((Tail, "lost", _trust_the_log),)),
+    Mutation("what follows a lost end is believed", ((Tail, "_recognise", _believe),), "the log is lost"),
+    Mutation("a place that was taken is a receipt", ((Writer, "_forgot", _let_pass),), "the log is lost"),
     Mutation("holes in a sequence are overlooked", ((Marks, "judge", _never_a_hole),), "the log is lost"),
     Mutation("duplicates are not recognised", ((Marks, "judge", _never_a_duplicate), (Marks, "get", lambda *_: 0))),
     Mutation("no bound on staleness is kept", ((Staleness, "within", lambda *_: True),)),

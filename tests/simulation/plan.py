@@ -25,6 +25,9 @@ WORK_SECONDS = 4.0
 STRICT_SECONDS = 0.5
 _STEPS_A_SECOND = 75.0
 _RARE_STEPS_A_SECOND = 4.0
+_CLEARED_MEANWHILE = 0.5
+_FILLED_BEYOND = 0.5
+_BRING_A_POSITION = 0.15
 
 _COMMON = ("read", "remove", "set", "clear")
 _RARE = ("read_at", "read_at", "change", "barrier")
@@ -104,7 +107,9 @@ def draw(seed: int) -> Plan:
     """The plan of `seed`."""
     rng = random.Random(seed)
     world = WORLDS[seed % len(WORLDS)]
-    steps = [*_work(rng), *_faults(rng, world), *_rare(rng)]
+    steps = [*_work(rng), *_faults(rng, world), *_rare(rng), *_at_last(rng)]
+    if world.loses_records:
+        steps += _filled_beyond(rng)
     return Plan(
         seed,
         world,
@@ -129,7 +134,8 @@ def _work(rng: random.Random) -> list[Step]:
         if verb in ("remove", "set"):
             # what goes wrong goes wrong between a change and the reads around it
             for least, most in ((-0.03, 0.01), (0.0, 0.2)):
-                near = Step(at + rng.uniform(least, most), "read", rng.choice((who, rng.randrange(INSTANCES))), key)
+                how = "read_at" if rng.random() < _BRING_A_POSITION else "read"
+                near = Step(at + rng.uniform(least, most), how, rng.choice((who, rng.randrange(INSTANCES))), key)
                 steps.append(near)
     return steps
 
@@ -141,6 +147,26 @@ def _rare(rng: random.Random) -> list[Step]:
         verb, who = rng.choice(_RARE), rng.randrange(INSTANCES)
         steps.append(Step(at, verb, who, "" if verb == "barrier" else rng.choice(KEYS)))
     return steps
+
+
+def _at_last(rng: random.Random) -> list[Step]:
+    """A change whose leases are taken away by somebody who may not have heard of it, late enough to stand."""
+    if rng.random() >= _CLEARED_MEANWHILE:
+        return []
+    at, who, key = WORK_SECONDS - rng.uniform(0.0, 0.3), rng.randrange(INSTANCES), rng.choice(KEYS)
+    other, soon = (who + rng.randrange(1, INSTANCES)) % INSTANCES, at + rng.uniform(0.0, 0.1)
+    near = soon + rng.uniform(0.0, 0.1)
+    return [Step(at, "change", who, key), Step(soon, "clear", other), Step(near, "read", other, key)]
+
+
+def _filled_beyond(rng: random.Random) -> list[Step]:
+    """The log loses its end, and a process that never saw it writes on at once."""
+    if rng.random() >= _FILLED_BEYOND:
+        return []
+    at, who = WORK_SECONDS - rng.uniform(0.2, 0.4), rng.randrange(INSTANCES)
+    others = [Step(at + rng.uniform(0.0, 0.03), "remove", (who + n) % INSTANCES, rng.choice(KEYS)) for n in (1, 1, 2)]
+    own = [Step(at + rng.uniform(0.03, 0.2), "remove", who, rng.choice(KEYS)) for _ in range(6)]
+    return [*others, Step(at + rng.uniform(0.0, 0.05), "restart", who), Step(at + 0.04, "lose_tail", who), *own]
 
 
 def _faults(rng: random.Random, world: World) -> list[Step]:

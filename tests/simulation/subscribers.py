@@ -33,7 +33,7 @@ class Subscribers:
         self._handled: dict[str, set[str]] = {}
         self._gaps: dict[str, tuple[float, set[str]]] = {}
         self._positions: dict[str, tuple[Position, float]] = {}
-        self._sessions: dict[int, tuple[Any, dict[str, int], Position]] = {}
+        self._sessions: dict[int, tuple[Any, dict[str, int], dict[str, int], Position]] = {}
         self.counts = {"told": 0, "told_gaps": 0, "told_again": 0}
         self.begun_at = 0.0
         server.on_save = self._saved
@@ -65,31 +65,36 @@ class Subscribers:
         name = f"subscription/{who}/lease"
         if subscription.per == "fleet" and self._server.writer(name) != subscription._writer:
             self._history.broken.append(f"5: {delivery.id} is handled for {who} by a former owner")
-        _, last, position = self._sessions.setdefault(
-            id(subscription._session), (subscription._session, {}, delivery.position)
+        _, last, contiguous, position = self._sessions.setdefault(
+            id(subscription._session), (subscription._session, {}, {}, delivery.position)
         )
         if isinstance(delivery.event, Gap):
             return
         origin, sequence = delivery.id.rsplit(":", 1)
         if int(sequence) <= last.get(origin, 0):
             self._history.broken.append(f"5: {who} is told of {delivery.id} after {origin}:{last[origin]}")
+        for between in range(contiguous.get(origin, int(sequence)) + 1, int(sequence)):
+            if f"{origin}:{between}" in self._history.events:
+                # also where the log forgot it: what was told of its origin shows that something is missing
+                self._history.broken.append(f"1: {who} is told of {delivery.id}, and neither of {between} nor of a gap")
         if delivery.position < position:
             self._history.broken.append(f"5: {who} is told of {delivery.position} after {position}")
 
     def _ends(self, who: str, delivery: Delivery, subscription: Subscription) -> None:
-        session, last, _ = self._sessions[id(subscription._session)]
+        session, last, contiguous, _ = self._sessions[id(subscription._session)]
         if isinstance(delivery.event, Gap):
             self.counts["told_gaps"] += 1
+            contiguous.clear()
             # only after a loss is all told that the log holds: behind a hole nobody knows what was read
             lost = delivery.event.reason in _LOSSES
             self._gaps[who] = self._now(), self._held() if lost else set()
         else:
             origin, sequence = delivery.id.rsplit(":", 1)
-            last[origin] = int(sequence)
+            last[origin] = contiguous[origin] = int(sequence)
             handled = self._handled.setdefault(who, set())
             self.counts["told_again" if delivery.id in handled else "told"] += 1
             handled.add(delivery.id)
-        self._sessions[id(session)] = session, last, delivery.position
+        self._sessions[id(session)] = session, last, contiguous, delivery.position
 
     def _saved(self, name: str, data: bytes) -> None:
         if not name.startswith("subscription/") or name.endswith("/lease"):

@@ -21,6 +21,7 @@ __all__ = ["Work"]
 _BARRIER_SECONDS = 3.0
 _WITHIN_SECONDS = 2.0
 _DIES_INSIDE = 0.2
+_READS_WHAT_CHANGED = 0.5
 
 
 class Work:
@@ -51,6 +52,9 @@ class Work:
     async def read_at(self, instance: Instance, key: str) -> None:
         """Promise 4: what somebody else's receipt names is there, whatever this instance has heard."""
         position, versions = self._newest()
+        if self._acknowledged and self._rng.random() < _READS_WHAT_CHANGED:
+            position, changed, _ = self._acknowledged[-1]
+            key = self._rng.choice([*changed] or [key])
         self._counts["reads at a position"] += 1
         await self._read(instance, key, max(instance.owed.get(key, 0), versions.get(key, 0)), position)
 

@@ -107,6 +107,23 @@ def test_a_lost_tail_whose_offsets_were_used_again_is_noticed() -> None:
     asyncio.run(scenario())
 
 
+def test_a_lost_tail_that_a_stranger_filled_beyond_the_reader_is_noticed_before_the_stranger_is_believed() -> None:
+    async def scenario() -> None:
+        log, calm = ScriptedLog("beyond"), {"proof_seconds": 60.0, "heartbeat_seconds": 60.0}
+        # the stranger may be met in the middle, and the next proof would find its record where it was read
+        async with Instance(log, **calm) as one:
+            for number in range(5):
+                await one.publish(removed(number))
+            await one.caught_up()
+            log.lose_tail(2)
+            for number in range(1, 5):
+                log.forge(*frame("stranger", number, removed(f"by another {number}")))
+            await eventually(lambda: one.resets)
+            assert one.resets == ["the log lost its tail and reused its positions"]
+
+    asyncio.run(scenario())
+
+
 def test_a_writer_whose_acknowledged_record_is_gone_notices_before_it_reads() -> None:
     async def scenario() -> None:
         log = ScriptedLog()
