@@ -328,8 +328,12 @@ MUTATIONS = (
         ((Write, "begin", _announce_then_delete),),
         "tombstones are forgotten",
     ),
-    # lease
-    Mutation("L2 is filled without a live lease", ((SharedStore, "leased", lambda *_: True),), _FORGOTTEN),
+    # lease; what was heard before a fill, which the model does not ask, hides it
+    Mutation(
+        "L2 is filled without a live lease",
+        ((SharedStore, "leased", lambda *_: True), (InvalidationStream, "heard", _at_once)),
+        _FORGOTTEN,
+    ),
     # late_delete_appends_again
     Mutation("a late L2 delete is not announced", ((SharedTier, "catch_up", _catch_up_silently),), _FORGOTTEN),
     # floor; an event that fences the loads under way, which the model asks only before joining, hides it

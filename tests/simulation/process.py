@@ -45,9 +45,13 @@ class Process:
         return done
 
     def _do(self, done: asyncio.Future[Any]) -> None:
-        call = self._calls.pop(done, None)
-        if call is None:
-            return
+        # in the order in which they were asked for: who shuts a thread down waits for what it has to do
+        while done in self._calls:
+            self._do_first()
+
+    def _do_first(self) -> None:
+        done = next(iter(self._calls))
+        call = self._calls.pop(done)
         owner = _owner(call)
         if isinstance(owner, FrameWriter) and owner not in self._writers:
             self._writers.append(owner)
