@@ -55,7 +55,7 @@ class Oracle:
         if now >= self._progress_at:
             self._progress_at = now + _PROGRESS_EVERY_SECONDS
             for instance in self._instances:
-                if instance.alive and instance.stream.attached and not instance.frozen:
+                if instance.running and instance.stream.attached and not instance.frozen:
                     self._judge_progress(instance, now)
 
     def retire(self, gone: list[Instance]) -> None:
