@@ -102,6 +102,8 @@ class Faults:
 
     def _stop(self, instance: Instance, then: Callable[[], None]) -> None:
         async def stop() -> None:
+            if not instance.running:
+                return  # asked twice, while it was frozen
             instance.running = False
             await instance.cache.stop()
             instance.ended()
