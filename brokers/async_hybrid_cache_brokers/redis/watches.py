@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,8 @@ from .batch import failure
 from .client import Link
 
 __all__ = ["Watches"]
+
+logger = logging.getLogger("async_hybrid_cache")
 
 
 class Watches:
@@ -111,6 +114,8 @@ class Watches:
         return not events
 
     async def _read(self, link: Link) -> None:
+        # should it end of anything else: nobody may wait for what is not read any more
+        end: Exception = RedisConnectionError("its messages are read no more")
         try:
             while True:
                 try:
@@ -123,7 +128,12 @@ class Watches:
                 elif kind == b"message":
                     self._wake(None if channel == self._clears else channel)
         except (RedisError, OSError) as error:
-            self._end(link, error)
+            end = error
+        except Exception:
+            logger.exception("the connection for watches is given up")
+        finally:
+            self._end(link, end)
+            await link.drop()
 
     def _confirm(self, error: Exception | None) -> None:
         confirmed = self._unconfirmed.popleft()

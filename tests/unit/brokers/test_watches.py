@@ -20,7 +20,9 @@ from async_hybrid_cache.testing.distributed_contract import fill, get, no_lease,
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_brokers.nats.address import Address
 from async_hybrid_cache_brokers.nats.client import Connection
+from async_hybrid_cache_brokers.redis import RedisDistributedCache
 from async_hybrid_cache_brokers.redis.client import Link
+from async_hybrid_cache_brokers.redis.watches import Watches as RedisWatches
 from async_hybrid_cache_brokers.sqlite.watches import Watches
 from tests.servers.server import LocalServer, Server
 
@@ -114,7 +116,7 @@ def test_a_redis_user_who_may_not_publish_nor_subscribe_loads(own_valkey: LocalS
             async with asyncio.timeout(5):
                 assert await cache.get_or_set("key", load) == "loaded"
             stats = cache.stats().distributed
-            assert (stats.state, stats.fills, stats.errors, stats.waits) == ("up", 1, 0, 0)
+            assert (stats.state, stats.fills, stats.errors, stats.waits, stats.waits_failed) == ("up", 1, 0, 0, 1)
         await other.close()
 
     asyncio.run(main())
@@ -183,6 +185,43 @@ def test_a_redis_that_is_lost_while_it_is_asked_for_the_first_watch_answers_the_
             await l2.release("scope", "key", token=token)
             await changed.wait()
         await l2.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("how", ["a message is not understood", "the task is cancelled"])
+def test_a_redis_connection_that_is_read_no_more_wakes_everybody_and_is_made_anew(
+    how: str, valkey: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wake = RedisWatches._wake
+
+    def not_understood(watches: RedisWatches, channel: bytes | None) -> None:
+        if channel is not None:
+            raise ValueError("not understood")
+        wake(watches, channel)
+
+    async def main() -> None:
+        l2 = RedisDistributedCache(Redis.from_url(valkey.url), prefix="unread")
+        await l2.open()
+        async with watchable(l2).watch("scope", "key") as one, watchable(l2).watch("scope", "other") as two:
+            assert l2._watches is not None
+            assert l2._watches._reading is not None
+            if how == "the task is cancelled":
+                l2._watches._reading.cancel()
+            else:
+                monkeypatch.setattr(RedisWatches, "_wake", not_understood)
+                await l2.release("scope", "key", token=await token_for(l2, "key"))
+            async with asyncio.timeout(5):
+                await one.wait()
+                await two.wait()
+        monkeypatch.undo()
+        token = await token_for(l2, "key")
+        async with asyncio.timeout(5), watchable(l2).watch("scope", "key") as changed:
+            await l2.release("scope", "key", token=token)
+            await changed.wait()
+        await l2.close()
+        await l2._redis.aclose()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(main())
 
