@@ -119,6 +119,7 @@ class Elsewhere:
         watch = cache.watch(scope, key)
         changed = await self._tried(watch.__aenter__)
         if changed is None:
+            self._l2.waits_failed += 1
             yield None
             return
         self._deaf = False

@@ -53,14 +53,15 @@ def report_stats(
 def _distributed(l2: SharedTier | None) -> DistributedStats:
     if l2 is None:
         return DistributedStats(
-            state="off", hits=0, misses=0, waits=0, stale=0, fills=0, fills_refused=0, fills_overtaken=0, errors=0,
-            undecodable=0, unencodable=0, late_deletes=0, breaker_opened=0, down_seconds=None,
+            state="off", hits=0, misses=0, waits=0, waits_failed=0, stale=0, fills=0, fills_refused=0,
+            fills_overtaken=0, errors=0, undecodable=0, unencodable=0, late_deletes=0, breaker_opened=0, down_seconds=None,
         )  # fmt: skip
     return DistributedStats(
         state="off" if not l2.enabled else "down" if l2.breaker.is_open else "up",
         hits=l2.hits,
         misses=l2.misses,
         waits=l2.waits,
+        waits_failed=l2.waits_failed,
         stale=l2.stale,
         fills=l2.fills,
         fills_refused=l2.refused,

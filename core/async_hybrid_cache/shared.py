@@ -93,7 +93,7 @@ class SharedTier:
         """Whether entries may be read and filled: only while the log is followed can their stamps be judged."""
         self.hits = 0
         self.misses = 0
-        self.waits = 0
+        self.waits = self.waits_failed = 0
         self.stale = 0
         self.fills = 0
         self.refused = 0

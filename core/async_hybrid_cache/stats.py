@@ -38,6 +38,7 @@ class DistributedStats(msgspec.Struct, frozen=True, kw_only=True):
     - `hits`: entries found and decoded.
     - `misses`: asked in vain.
     - `waits`: loads that waited for another process to load the same key.
+    - `waits_failed`: loads that would have waited, and could not be told when to go on; they loaded as well.
     - `stale`: entries found but refused, as older than an invalidation or of another epoch.
     - `fills`: values stored.
     - `fills_refused`: values not stored, since their lease was voided by a removal meanwhile.
@@ -55,6 +56,7 @@ class DistributedStats(msgspec.Struct, frozen=True, kw_only=True):
     hits: int
     misses: int
     waits: int
+    waits_failed: int
     stale: int
     fills: int
     fills_refused: int

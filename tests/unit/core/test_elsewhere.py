@@ -263,6 +263,8 @@ def test_a_watch_that_fails_is_told_again_once_it_has_worked(caplog: pytest.LogC
                     await other.release("default", "k", token=token)
                 assert await task == "new"
                 await cache.remove_local("k")
+            stats = cache.stats().distributed
+            assert (stats.waits, stats.waits_failed) == (1, 3)
 
     with caplog.at_level(logging.WARNING, "async_hybrid_cache"):
         asyncio.run(scenario())
