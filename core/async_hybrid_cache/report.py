@@ -54,7 +54,8 @@ def _distributed(l2: SharedTier | None) -> DistributedStats:
     if l2 is None:
         return DistributedStats(
             state="off", hits=0, misses=0, waits=0, waits_failed=0, stale=0, fills=0, fills_refused=0,
-            fills_overtaken=0, errors=0, undecodable=0, unencodable=0, late_deletes=0, breaker_opened=0, down_seconds=None,
+            fills_overtaken=0, errors=0, undecodable=0, unencodable=0, late_deletes=0, breaker_opened=0,
+            down_seconds=None,
         )  # fmt: skip
     return DistributedStats(
         state="off" if not l2.enabled else "down" if l2.breaker.is_open else "up",

@@ -8,7 +8,16 @@ from typing import Any
 
 from .errors import ConfigurationError
 
-__all__ = ["checked_part", "folder", "int_from_0", "non_negative", "positive", "positive_int"]
+__all__ = ["checked_part", "folder", "int_from_0", "non_negative", "positive", "positive_int", "wrapper_of"]
+
+# by the option, and the package that the client's class is from
+_WRAPPERS = {
+    ("invalidation_bus", "redis"): "RedisStreamsInvalidationBus(redis)",
+    ("invalidation_bus", "nats"): "NatsInvalidationBus(servers)",
+    ("invalidation_bus", "aiokafka"): "KafkaInvalidationBus(bootstrap_servers)",
+    ("distributed_cache", "redis"): "RedisDistributedCache(redis)",
+    ("distributed_cache", "nats"): "NatsKVDistributedCache(servers)",
+}
 
 
 def _number(name: str, value: Any, wanted: str) -> float:
@@ -34,8 +43,16 @@ def checked_part(name: str, value: object, kind: type) -> None:
     """Raise unless `value` is None or a `kind`; the value itself is not repeated, as it may hold a password."""
     if value is not None and (isinstance(value, type) or not isinstance(value, kind)):
         given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
         hint = "; for a URL use AsyncHybridCache.from_url(...)" if isinstance(value, str) else ""
-        raise ConfigurationError(f"{name} must be a {kind.__name__} object, not {given}{hint}")
+        wrapper = wrapper_of(name, value)
+        hint = f"; use {wrapper}" if wrapper else hint
+        raise ConfigurationError(f"{name} must be {article} {kind.__name__} object, not {given}{hint}")
+
+
+def wrapper_of(name: str, value: object) -> str | None:
+    """What to give as the part `name` instead of `value`, if that is a server's bare client."""
+    return _WRAPPERS.get((name, type(value).__module__.partition(".")[0]))
 
 
 def folder(name: str, value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ..clock import Clock
 from ..distributed import DistributedCache
 from ..errors import ConfigurationError
-from ..validation import checked_part
+from ..validation import checked_part, wrapper_of
 from .adapted import AdaptedCache
 
 __all__ = ["PlainDistributedCache", "adapted"]
@@ -51,7 +51,7 @@ def adapted(cache: object, clock: Clock, rng: random.Random) -> DistributedCache
     if cache is None or (isinstance(cache, DistributedCache) and not isinstance(cache, type)):
         return cache
     lacking = [name for name in _CALLS if not callable(getattr(cache, name, None))]
-    if isinstance(cache, type) or len(lacking) == len(_CALLS):
+    if isinstance(cache, type) or len(lacking) == len(_CALLS) or wrapper_of("distributed_cache", cache):
         checked_part("distributed_cache", cache, DistributedCache)
     name = type(cache).__name__
     if lacking and any(hasattr(cache, method) for method in _LEASES):

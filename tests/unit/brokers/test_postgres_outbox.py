@@ -408,7 +408,7 @@ def test_what_cannot_be_an_outbox_is_refused(url: Any, table: str, told: str) ->
 
 
 def test_what_cannot_be_relayed_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="outbox must be a OutboxTable object, not object"):
+    with pytest.raises(ConfigurationError, match="outbox must be an OutboxTable object, not object"):
         to(ScriptedLog(), object())
     with pytest.raises(ConfigurationError, match="poll_seconds"):
         to(ScriptedLog(), PostgresOutbox("postgresql://localhost/app"), poll_seconds=0)

@@ -8,6 +8,7 @@ import logging
 from typing import Any
 
 import pytest
+from nats.aio.client import Client as NATS
 from redis.asyncio import Redis
 
 from async_hybrid_cache import (
@@ -282,7 +283,8 @@ class NearlyWhole(Lacks):
         (Sync(), "Sync.set must be an 'async def'"),
         (OtherSignature(), r"OtherSignature.set cannot be called as it will be \(missing .* 'ttl'\)"),
         (NearlyWhole(), "NearlyWhole is no whole DistributedCache; it lacks open, close, lease, release, clear"),
-        (Redis(), "Redis.get must be an 'async def'"),
+        (Redis(), r"a DistributedCache object, not Redis; use RedisDistributedCache\(redis\)$"),
+        (NATS(), r"a DistributedCache object, not Client; use NatsKVDistributedCache\(servers\)$"),
         (PlainMemory, "must be a DistributedCache object, not the class PlainMemory"),
         (object(), "must be a DistributedCache object, not object"),
         ("redis://", "for a URL use"),
@@ -291,6 +293,11 @@ class NearlyWhole(Lacks):
 def test_what_cannot_be_one_is_told_what_is_missing(given: Any, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         AsyncHybridCache(distributed_cache=given)
+
+
+def test_a_bare_client_is_no_bus() -> None:
+    with pytest.raises(ConfigurationError, match=r"not Redis; use RedisStreamsInvalidationBus\(redis\)$"):
+        AsyncHybridCache(invalidation_bus=Redis())  # type: ignore[arg-type]
 
 
 def test_a_decorated_method_is_one() -> None:

@@ -365,7 +365,7 @@ def test_it_is_used_open_and_in_its_own_loop() -> None:
         ({"name": 5}, "name must be text"),
         ({"timeout_seconds": 0}, "timeout_seconds must be a number above 0"),
         ({"invalidation_bus": None}, "invalidation_bus is missing"),
-        ({"invalidation_bus": "redis://u:geheim@h"}, "invalidation_bus must be a InvalidationBus object, not str"),
+        ({"invalidation_bus": "redis://u:geheim@h"}, "invalidation_bus must be an InvalidationBus object, not str"),
     ],
 )
 def test_arguments_that_cannot_be_used_are_refused(arguments: dict[str, Any], told: str) -> None:
