@@ -14,6 +14,7 @@ FAULTS: dict[str, dict[str, str]] = {
     "one instance stalled": {"sqlite": "has no connection"},
     "server killed, or file locked": {},
     "server frozen, or file locked": {},
+    "log away, an error wanted": {},
     "log away, outbox full": {},
     "log away, process killed": {},
     "server back empty": {"sqlite": "has no server"},
