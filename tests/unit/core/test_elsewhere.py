@@ -158,6 +158,20 @@ def test_a_removal_meanwhile_lets_another_load_what_is_new() -> None:
     asyncio.run(scenario())
 
 
+def test_who_waits_and_is_overruled_here_asks_again_without_a_lease() -> None:
+    async def scenario() -> None:
+        fleet = Fleet(2)
+        async with fleet.one_loads_and_others_wait() as (first, second):
+            await fleet.caches[1].remove("k")
+            # what it loads now will not be kept, so that nobody is to wait for it
+            await eventually(lambda: fleet.database.reads == 2)
+            assert fleet.store.leases == {}
+            fleet.database.gate.set()
+            assert await asyncio.gather(first, second) == ["new", "new"]
+
+    asyncio.run(scenario())
+
+
 def test_a_value_that_is_set_meanwhile_is_what_they_get() -> None:
     async def scenario() -> None:
         fleet = Fleet(2)
