@@ -101,8 +101,9 @@ class SharedTier:
         self.undecodable = 0
         self.unencodable = 0
         self._reported: set[str] = set()
-        if isinstance(cache, AdaptedCache):
-            cache.on_overtaken = self.later
+        self._plain = cache if isinstance(cache, AdaptedCache) else None
+        if self._plain:
+            self._plain.on_overtaken = self.later
 
     @property
     def late_deletes(self) -> int:
@@ -112,7 +113,7 @@ class SharedTier:
     @property
     def overtaken(self) -> int:
         """How many values were found that a change had overtaken, where L2 has no leases of its own."""
-        return self.cache.overtaken if isinstance(self.cache, AdaptedCache) else 0
+        return self._plain.overtaken if self._plain else 0
 
     @property
     def usable(self) -> bool:
@@ -290,9 +291,9 @@ class SharedTier:
 
     async def review(self, *, last: bool = False) -> None:
         """Where L2 has no leases of its own: find the fills by this process that an event overtook."""
-        if isinstance(self.cache, AdaptedCache):
+        if self._plain:
             with contextlib.suppress(DistributedCacheError):
-                while not self.breaker.is_open and await self._call(self.cache.review(last=last)):
+                while not self.breaker.is_open and await self._call(self._plain.review(last=last)):
                     pass
 
     def _suspect(self, scope: str, key: str) -> bool:
@@ -321,7 +322,7 @@ class SharedTier:
         if self.breaker.is_open:
             raise DistributedCacheError("the distributed cache is away")
         # a plain cache deletes one by one, and each call has to end in time
-        most = _MOST_PLAIN_KEYS if isinstance(self.cache, AdaptedCache) else max(1, len(keys))
+        most = _MOST_PLAIN_KEYS if self._plain else max(1, len(keys))
         for begin in range(0, len(keys), most):
             await self._call(self.cache.delete(scope, keys[begin : begin + most]))
 
