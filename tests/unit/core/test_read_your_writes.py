@@ -86,6 +86,7 @@ def test_one_who_hears_nothing_goes_past_l1_and_older_entries_of_l2() -> None:
             assert await p.far.get_or_set("k", p.load) == 1
             p.far_log.deaf = True
             assert p.l2 is not None
+            await eventually(lambda: p.l2 and p.l2.store.entries)
             old = dict(p.l2.store.entries)
             receipt = await p.write()
             p.l2.store.entries.update(old)  # as if the delete had failed
