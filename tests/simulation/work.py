@@ -47,28 +47,32 @@ class Work:
     # -- reads -------------------------------------------------------------------------------------------------
 
     async def read(self, instance: Instance, key: str) -> None:
-        await self._read(instance, key, instance.owed.get(key, 0), None)
+        owed = instance.owed.get(key, 0)
+        await self._read(instance, key, lambda: owed, None)
 
     async def read_at(self, instance: Instance, key: str) -> None:
         """Promise 4: what somebody else's receipt names is there, whatever this instance has heard."""
-        position, versions = self._newest()
+        begun = len(self._acknowledged)
+        position = self._newest(begun)
         if self._acknowledged and self._rng.random() < _READS_WHAT_CHANGED:
             position, changed, _ = self._acknowledged[-1]
             key = self._rng.choice([*changed] or [key])
         self._counts["reads at a position"] += 1
-        await self._read(instance, key, max(instance.owed.get(key, 0), versions.get(key, 0)), position)
+        owed = instance.owed.get(key, 0)
+        await self._read(instance, key, lambda: max(owed, self._known(begun).get(key, 0)), position)
 
-    async def _read(self, instance: Instance, key: str, owed: int, position: Position | None) -> None:
+    async def _read(self, instance: Instance, key: str, owed: Callable[[], int], position: Position | None) -> None:
         self._counts["reads"] += 1
         try:
             got = await instance.read(key, position)
         except (CacheError, ConnectionError):
             return
-        self._oracle.judge_read(instance, key, got, owed)
+        self._oracle.judge_read(instance, key, got, owed())
 
     async def barrier(self, instance: Instance, _: str) -> None:
         """Promise 4: nobody serves what is older, or it is named who may."""
-        position, versions = self._newest()
+        begun = len(self._acknowledged)
+        position = self._newest(begun)
         try:
             await instance.cache.barrier(position, timeout=_BARRIER_SECONDS)
         except BarrierTimeout as late:
@@ -78,19 +82,21 @@ class Work:
             return
         else:
             self._counts["barriers"] += 1
-            self._oracle.judge_barrier(instance, position, versions)
+            self._oracle.judge_barrier(instance, position, self._known(begun))
 
-    def _newest(self) -> tuple[Position | None, dict[str, int]]:
-        """The newest receipt, and the versions that were acknowledged up to it."""
-        newest: Position | None = None
+    def _newest(self, count: int) -> Position | None:
+        """The newest of the first `count` receipts."""
+        return max((position for position, _, _ in self._acknowledged[:count]), default=None)
+
+    def _known(self, count: int) -> dict[str, int]:
+        """The versions that these acknowledged, but for what the log has lost by now."""
         known: dict[str, int] = {}
-        for position, versions, knowing in self._acknowledged:
-            newest = position if newest is None else max(newest, position)
+        for position, versions, knowing in self._acknowledged[:count]:
             if self._servers.log.lost_end(position) and not knowing:
                 continue  # one place may stand for two changes then, as docs/limits.md says
             for key, version in versions.items():
                 known[key] = max(version, known.get(key, 0))
-        return newest, known
+        return known
 
     # -- changes -----------------------------------------------------------------------------------------------
 
