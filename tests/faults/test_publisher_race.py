@@ -53,6 +53,9 @@ async def race(
     version = database.write(key)
     reads = [asyncio.create_task(read_after(rng.randrange(12), publisher)) for _ in range(6)]
     reads += [asyncio.create_task(read_after(rng.randrange(12), other)) for _ in range(2)]
+    # some of the reads ask L2 before the removal begins, and are answered when it has
+    for _ in range(rng.randrange(12)):
+        await asyncio.sleep(0)
     await publisher.remove(key)
     served = [("at once", version, await publisher.read(key))]
     await asyncio.gather(*reads)
@@ -105,8 +108,8 @@ def test_nor_do_they_while_the_log_is_away(redis_place: RedisPlace, database: Da
 
 
 def assert_raced(publisher: Member) -> None:
-    """Old values were found in L2 between the steps of a remove, and most of them copied to L1."""
-    assert publisher.cache.stats().distributed.hits > TURNS / 2
+    """Old values were on their way from L2 to L1 when their keys were removed, and were refused there."""
+    assert publisher.cache.stats().fills_fenced > TURNS / 10
 
 
 def position(instance: Member) -> str:
