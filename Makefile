@@ -7,7 +7,6 @@ PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python)
 TESTS := tests
 # a part is done before they have started
 WORKERS := $(if $(filter-out tests,$(TESTS)),,--numprocesses=logical --maxprocesses=4 --dist=worksteal)
-SEEDS ?= 200
 SERVERS ?= local
 
 .PHONY: help demo test guarantees lint bench outage faults simulate mutations clean
@@ -42,8 +41,8 @@ outage: $(READY)  ## a broker away for SECONDS=30 under three writers and three 
 faults: $(READY)  ## a broker broken in every way under load for SECONDS=300, and every read judged; BROKER=sqlite, redis, nats or kafka, SEED, REPORT=path.json
 	@$(PY) -m tests.faultrun $(if $(BROKER),--broker $(BROKER)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
 
-simulate: $(READY)  ## the simulation over SEEDS=200 seeds; a failing one is shortened and printed
-	@$(PY) -m tests.simulation --seeds $(SEEDS)
+simulate: $(READY)  ## the simulation over SEEDS=10000 seeds; a failing one is shortened and printed
+	@$(PY) -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS))
 
 mutations: $(READY)  ## the simulation with each rule switched off in turn, and how soon it notices
 	@$(PY) -m tests.simulation --mutations

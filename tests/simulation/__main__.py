@@ -1,4 +1,4 @@
-"""`make simulate SEEDS=10000`: run seeds and print what they did; of one that fails, the shortest schedule.
+"""`make simulate`: run seeds and print what they did; of one that fails, the shortest schedule.
 
 With --mutations, switch off every rule in turn, and print how many seeds it took to notice.
 """
@@ -17,14 +17,18 @@ from .seeds import in_parallel, run_seed
 from .shrink import minimal
 from .tally import Tally
 
+SEEDS = 10_000
 _CHUNK = 10
+_TOLD_EVERY = 1000
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.simulation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, help="how many, from --first on (200; with --mutations, at most that)")
+    parser.add_argument(
+        "--seeds", type=_count, help=f"how many, from --first on ({SEEDS}; at most {SEARCH_SEEDS} a mutation)"
+    )
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, help="this one alone, with its trace")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="at once (one a core)")
@@ -34,16 +38,24 @@ def main() -> int:
         return _mutations(arguments.seeds or SEARCH_SEEDS, arguments.processes)
     if arguments.seed is not None:
         return _one(arguments.seed)
-    return _many(range(arguments.first, arguments.first + (arguments.seeds or 200)), arguments.processes)
+    return _many(range(arguments.first, arguments.first + (arguments.seeds or SEEDS)), arguments.processes)
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected a number of seeds, got {text!r}")
+    return int(text)
 
 
 def _many(seeds: range, processes: int) -> int:
     tally, begun = Tally(), time.perf_counter()
     with in_parallel(run_seed, seeds, processes, _CHUNK) as outcomes:
-        for outcome in outcomes:
+        for done, outcome in enumerate(outcomes, 1):
             if outcome.violation is not None:
                 return _failed(outcome.seed, outcome.violation)
             tally.add(outcome.counts)
+            if done % _TOLD_EVERY == 0 and done < len(seeds):
+                print(f"{done} of {len(seeds)} seeds, no violation so far", flush=True)
     taken = time.perf_counter() - begun
     print(f"{len(seeds)} seeds in {taken:.1f} s ({len(seeds) / taken:.1f}/s), no violation\n{tally}")
     if missing := tally.missing():
