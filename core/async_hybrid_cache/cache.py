@@ -19,7 +19,6 @@ from .config import Source, read_configuration
 from .distributed import DistributedCache
 from .errors import ConfigurationError
 from .fleet import Fleet, FleetMember
-from .joint import Joins
 from .lifecycle import Lifecycle
 from .loader import MISSING, Loader, Loading
 from .options import CacheOptions, EffectiveOptions
@@ -97,7 +96,7 @@ class AsyncHybridCache:
         self._l2 = SharedTier(cache, clock, timeout, lease, journal, unsaid, heard) if cache else None
         if isinstance(cache, AdaptedCache):
             self._scopes.on_event = cache.heard
-        if self._stream and isinstance(cache, Joins):
+        if self._stream and cache:
             self._stream.join(cache)
         self._staleness = Staleness(clock.monotonic, lambda: self._stream.caught_up_at if self._stream else math.inf)
         self._loader = Loader(self._scopes, self._l2, self._stamp, self._staleness, clock, rng)

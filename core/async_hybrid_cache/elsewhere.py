@@ -13,6 +13,7 @@ from .cancellation import was_cancelled
 from .clock import Clock
 from .distributed import Miss, Watchable
 from .loads import Load, reader
+from .offers import offers
 from .options import EffectiveOptions
 from .positions import ORIGIN
 from .scopes import Scope, Scopes
@@ -113,7 +114,7 @@ class Elsewhere:
     async def _watching(self, scope: str, key: str) -> AsyncIterator[asyncio.Event | None]:
         """What is set when the key has changed, or L2 is away; None where it cannot be watched."""
         cache, breaker = self._l2.cache, self._l2.breaker
-        if not isinstance(cache, Watchable):
+        if not offers(cache, Watchable):
             yield None
             return
         watch = cache.watch(scope, key)

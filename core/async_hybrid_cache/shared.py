@@ -22,6 +22,7 @@ from .errors import DistributedCacheError
 from .joint import L2Change, Leased
 from .journal import Journal
 from .late import LateDeletes, Removal
+from .offers import offers
 from .plain import AdaptedCache
 from .positions import ORIGIN, Position
 from .stream.unsaid import Unsaid
@@ -353,4 +354,4 @@ class SharedTier:
 
 def typed(serializer: Serializer, annotation: Any) -> Serializer:
     """`serializer` bound to `annotation`, where it can be bound."""
-    return serializer.typed(annotation) if isinstance(serializer, TypedSerializer) else serializer
+    return serializer.typed(annotation) if offers(serializer, TypedSerializer) else serializer

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from .errors import ConfigurationError
+from .offers import offers
 
 __all__ = ["checked_part", "folder", "int_from_0", "non_negative", "positive", "positive_int", "wrapper_of"]
 
@@ -41,7 +42,7 @@ def non_negative(name: str, value: Any) -> float:
 
 def checked_part(name: str, value: object, kind: type) -> None:
     """Raise unless `value` is None or a `kind`; the value itself is not repeated, as it may hold a password."""
-    if value is not None and (isinstance(value, type) or not isinstance(value, kind)):
+    if value is not None and not offers(value, kind):
         given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
         hint = "; for a URL use AsyncHybridCache.from_url(...)" if isinstance(value, str) else ""

@@ -13,6 +13,7 @@ from async_hybrid_cache_codecs.events import CacheCleared, Event, KeysChanging, 
 from ..clock import Clock
 from ..distributed import Hit, Miss
 from ..errors import DistributedCacheError
+from ..offers import offers
 from ..positions import Position
 from .entry import Entry, Name, entry_key, generation_key, opened, sealed
 from .fills import Fills
@@ -42,7 +43,7 @@ class AdaptedCache:
         serializer = getattr(plain, "serializer", None)
         self._plain = plain
         self._clock = clock
-        self._serializer = serializer if isinstance(serializer, Serializer) else MsgpackSerializer()
+        self._serializer = serializer if offers(serializer, Serializer) else MsgpackSerializer()
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._leases = Leases(clock.monotonic)
         self._fills = Fills()

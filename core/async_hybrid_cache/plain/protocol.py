@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from ..clock import Clock
 from ..distributed import DistributedCache
 from ..errors import ConfigurationError
+from ..offers import lacking, offers
 from ..validation import checked_part, wrapper_of
 from .adapted import AdaptedCache
 
@@ -48,18 +49,18 @@ class PlainDistributedCache(Protocol):
 
 def adapted(cache: object, clock: Clock, rng: random.Random) -> DistributedCache | None:
     """`cache` as an L2; raises `ConfigurationError`, saying what is missing, where it cannot be one."""
-    if cache is None or (isinstance(cache, DistributedCache) and not isinstance(cache, type)):
+    if cache is None or offers(cache, DistributedCache):
         return cache
-    lacking = [name for name in _CALLS if not callable(getattr(cache, name, None))]
-    if isinstance(cache, type) or len(lacking) == len(_CALLS) or wrapper_of("distributed_cache", cache):
+    missing = [name for name in _CALLS if not callable(getattr(cache, name, None))]
+    if isinstance(cache, type) or len(missing) == len(_CALLS) or wrapper_of("distributed_cache", cache):
         checked_part("distributed_cache", cache, DistributedCache)
     name = type(cache).__name__
-    if lacking and any(hasattr(cache, method) for method in _LEASES):
-        whole = [attribute for attribute in _members() if not hasattr(cache, attribute)]
-        raise ConfigurationError(f"distributed_cache: {name} is no whole DistributedCache; it lacks {', '.join(whole)}")
-    if lacking:
+    if missing and any(hasattr(cache, method) for method in _LEASES):
+        whole = ", ".join(lacking(cache, DistributedCache))
+        raise ConfigurationError(f"distributed_cache: {name} is no whole DistributedCache; it lacks {whole}")
+    if missing:
         raise ConfigurationError(
-            f"distributed_cache: {name} lacks {', '.join(lacking)}; it needs async {_SHAPES}, "
+            f"distributed_cache: {name} lacks {', '.join(missing)}; it needs async {_SHAPES}, "
             "or all of DistributedCache"
         )
     for method, (arguments, keywords) in _CALLS.items():
@@ -73,7 +74,3 @@ def adapted(cache: object, clock: Clock, rng: random.Random) -> DistributedCache
                 f"distributed_cache: {name}.{method} cannot be called as it will be ({error}); it needs async {_SHAPES}"
             ) from None
     return AdaptedCache(cache, clock, rng)  # type: ignore[arg-type]
-
-
-def _members() -> list[str]:
-    return [name for name in vars(DistributedCache) if not name.startswith("_")]

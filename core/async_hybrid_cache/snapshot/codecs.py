@@ -11,6 +11,7 @@ from async_hybrid_cache_codecs import EncodeError, Serializer, TypedSerializer
 from async_hybrid_cache_codecs.checked import CheckedSerializer
 from async_hybrid_cache_codecs.difference import difference
 
+from ..offers import offers
 from ..shared import typed
 from .identity import describe
 
@@ -57,4 +58,4 @@ class ScopeCodecs:
 
 def _takes_any_type(serializer: Serializer) -> bool:
     # one bound to another function's type could turn the value into that type
-    return isinstance(serializer, TypedSerializer) and not isinstance(serializer, CheckedSerializer)
+    return offers(serializer, TypedSerializer) and not isinstance(serializer, CheckedSerializer)

@@ -15,10 +15,12 @@ from async_hybrid_cache_codecs.events import Event, InstanceSeen, InstanceStarte
 
 from ..checkpoint import Checkpoint
 from ..clock import NEVER, Clock
+from ..distributed import DistributedCache
 from ..errors import LogUnavailable, OutboxError
 from ..joint import Joins, Joint, L2Change
 from ..journal import Journal, Recovered
 from ..log import EventLog
+from ..offers import offers
 from ..positions import ORIGIN, Position
 from .arrivals import Arrivals
 from .keeper import Keeper
@@ -130,9 +132,9 @@ class InvalidationStream:
         """A change that begins: it is deleted in L2 and announced even if this process ends in the middle of it."""
         return self.journal.note(event) if self.journal else None
 
-    def join(self, cache: Joins) -> None:
+    def join(self, cache: DistributedCache) -> None:
         """Change `cache` in the same step as the log, where they are on one server."""
-        append = cache.joined(self.log)
+        append = cache.joined(self.log) if offers(cache, Joins) else None
         self.joint = Joint(append) if append else None
 
     @property

@@ -12,6 +12,7 @@ from async_hybrid_cache_codecs.events import CacheCleared, KeysExpired, KeysRemo
 
 from ..checkpoint import TransactionalCheckpointStore
 from ..errors import CheckpointConflict, ConfigurationError
+from ..offers import offers
 from ..ownership import Document
 from ..ownership.document import ATTEMPTS
 from ..positions import Position
@@ -45,7 +46,7 @@ class Commit:
     def write(self, connection: Any) -> Awaitable[None]:
         """See `Delivery.commit`."""
         store = self._document.use.store
-        if not isinstance(store, TransactionalCheckpointStore):
+        if not offers(store, TransactionalCheckpointStore):
             raise ConfigurationError(
                 f"{type(store).__name__} cannot write in a transaction of the handler's; "
                 "give the subscription checkpoints=SqliteCheckpointStore(...) or PostgresCheckpointStore(...)"

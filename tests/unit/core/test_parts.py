@@ -14,12 +14,19 @@ from async_hybrid_cache import (
     AsyncHybridCache,
     CacheOptions,
     ConfigurationError,
+    FileCheckpointStore,
     JsonSerializer,
     MemoryInvalidationBus,
     RedisDistributedCache,
+    SqliteCheckpointStore,
     SqliteDistributedCache,
     StreamOptions,
 )
+from async_hybrid_cache.checkpoint import TransactionalCheckpointStore
+from async_hybrid_cache.distributed import Watchable
+from async_hybrid_cache.joint import Joins
+from async_hybrid_cache.offers import offers
+from async_hybrid_cache.testing.waiting import eventually
 from tests.unit.core.shared_memory import SharedMemory
 
 SECRET = "hunter2"
@@ -32,6 +39,40 @@ def test_a_part_of_the_wrong_kind_is_named_and_not_repeated(part: str, given: An
         AsyncHybridCache(**{part: given})
     assert part in str(raised.value)
     assert SECRET not in str(raised.value)
+
+
+class Traced:
+    """What it is made of, with each call handed on."""
+
+    def __init__(self, part: Any) -> None:
+        self._part = part
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._part, name)
+
+
+def test_a_wrapper_that_hands_all_calls_on_is_taken_for_the_part_in_it(tmp_path: Path) -> None:
+    # isinstance says so on Python 3.11 alone
+    checkpoints: Any = Traced(SqliteCheckpointStore(tmp_path / "checkpoints.db"))
+    assert offers(checkpoints, TransactionalCheckpointStore)
+    assert not offers(Traced(FileCheckpointStore(tmp_path)), TransactionalCheckpointStore)
+    l2: Any = Traced(SqliteDistributedCache(tmp_path / "l2.db", serializer=Traced(JsonSerializer())))
+    assert offers(l2, Watchable)
+    assert not offers(l2, Joins)
+    assert offers(Traced(RedisDistributedCache(Redis())), Joins)
+
+    async def two() -> int:
+        return 2
+
+    async def scenario() -> None:
+        bus = MemoryInvalidationBus("traced", stream=StreamOptions(instance_id="i", checkpoints=checkpoints))
+        async with AsyncHybridCache(distributed_cache=l2, invalidation_bus=bus) as cache:
+            await cache.set("k", 1)
+            await cache.remove("k")
+            assert await cache.get_or_set("k", two) == 2
+            await eventually(lambda: cache.stats().distributed.fills == 2)
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("url", [None, 3, f"user:{SECRET}://x", f":{SECRET}@host", ""])
