@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
@@ -104,7 +104,9 @@ def test_one_loads_what_400_callers_in_four_processes_want(l2_place: Place, tmp_
     asyncio.run(main())
 
 
-def test_400_callers_cost_redis_a_handful_of_commands(own_valkey: ValkeyServer, tmp_path: Path) -> None:
+def test_400_callers_cost_redis_a_handful_of_commands(
+    own_valkey: ValkeyServer, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     async def main() -> None:
         async with fleet(tmp_path, own_valkey.url, "cold", 20) as cold, Redis.from_url(own_valkey.url) as redis:
 
@@ -122,7 +124,10 @@ def test_400_callers_cost_redis_a_handful_of_commands(own_valkey: ValkeyServer, 
 
             await herd("first")  # it brings the server the scripts
             commands = await herd("k")
-            print(f"{PROCESSES} processes, {CALLERS} callers each: {commands}")
+            told = ", ".join(f"{count} {name.upper()}" for name, count in commands.items() if count)
+            record_property(
+                "measured", f"{PROCESSES} processes, {CALLERS} callers each on one cold key: 1 load, {told}"
+            )
             # one who loads: a read and a fill; three who wait: a read, SUBSCRIBE, a read, UNSUBSCRIBE, a read;
             # and whoever loaded before and waits now subscribes to clears as well
             assert sum(commands.values()) <= 2 + 3 * 5 + 1

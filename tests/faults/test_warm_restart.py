@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ async def changed_meanwhile(versions: Versions) -> None:
 
 @promise(7, fault="process killed")
 def test_a_restart_under_load_is_warm_and_true(
-    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+    place: Place, tmp_path: Path, record_property: Callable[[str, object], None], request: pytest.FixtureRequest
 ) -> None:
     async def main() -> None:
         with Versions(tmp_path / "versions", KEYS) as versions:
@@ -139,12 +139,12 @@ def test_a_restart_under_load_is_warm_and_true(
                     for task in load:
                         task.cancel()
             changes = sum(versions.current)
-        with capsys.disabled():
-            print(
-                f"\n{request.node.callspec.id}: loads in a pass over {KEYS} keys, {changes} changes meanwhile: "
-                f"cold {cold['loads']}, after a kill {killed['loads']}, after a stop {stopped['loads']}; "
-                f"seconds: {cold['seconds']:.1f}, {killed['seconds']:.1f}, {stopped['seconds']:.1f}"
-            )
+        record_property(
+            "measured",
+            f"{request.node.callspec.id}: loads in a pass over {KEYS} keys, {changes} changes meanwhile: "
+            f"cold {cold['loads']}, after a kill {killed['loads']}, after a stop {stopped['loads']}; "
+            f"seconds: {cold['seconds']:.1f}, {killed['seconds']:.1f}, {stopped['seconds']:.1f}",
+        )
         assert cold["loads"] >= KEYS
         for warm in (killed, stopped):
             assert warm["stale"] == warm["thrown_away"] == warm["failures"] == 0, warm
