@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from async_hybrid_cache import AsyncHybridCache
+from async_hybrid_cache.positions import Position
 from async_hybrid_cache_codecs.events import KeysRemoved
 
 from .measure import percentile
@@ -65,10 +66,13 @@ def _listen(url: str, namespace: str, pipe: Connection) -> None:
 async def _follow(url: str, namespace: str, pipe: Connection) -> None:
     cache = AsyncHybridCache.from_url(url, namespace=namespace, require_bus=True)
     apply = cache._scopes.apply
+    told: set[tuple[Position, tuple[str, ...]]] = set()
 
-    def noting(event: Any, position: Any) -> None:
+    def noting(event: Any, position: Position) -> None:
         apply(event, position)
-        if isinstance(event, KeysRemoved):
+        # let go before its record is known to follow, and applied then
+        if isinstance(event, KeysRemoved) and (position, event.keys) not in told:
+            told.add((position, event.keys))
             pipe.send(time.monotonic_ns())
 
     cache._scopes.apply = noting  # type: ignore[method-assign]

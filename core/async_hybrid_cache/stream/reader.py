@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
 from async_hybrid_cache_codecs.errors import DecodeError
-from async_hybrid_cache_codecs.events import PositionsAsked, Unknown
+from async_hybrid_cache_codecs.events import (
+    CacheCleared,
+    KeysExpired,
+    KeysRemoved,
+    PositionsAsked,
+    ScopeCleared,
+    Unknown,
+)
 from async_hybrid_cache_codecs.frames import OpenedFrame
 
 from ..bounded import bounded
@@ -15,7 +23,7 @@ from ..checkpoint import Checkpoint
 from ..errors import LogUnavailable
 from ..positions import Bounds, Position, Record
 from .marks import Verdict
-from .tail import Loss, Tail
+from .tail import Loss, Opened, Tail
 
 if TYPE_CHECKING:
     from .stream import InvalidationStream
@@ -23,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Reader"]
 
 logger = logging.getLogger("async_hybrid_cache")
+
+_REMOVALS = (KeysRemoved, KeysExpired, ScopeCleared, CacheCleared)
 
 
 class Reader:
@@ -76,7 +86,7 @@ class Reader:
             await self._prove()
             self._stream.link.clear("reader")
         # also after a proof: one that takes longer than the time between two would leave no other turn to read
-        self._apply_all(await self._tail.next(max(wait, 0.0)))
+        self._apply_all(await self._tail.next(max(wait, 0.0), self._foresee))
         # a backlog arrives without a wait; whoever else runs in this loop gets a turn between its chunks
         await asyncio.sleep(0)
 
@@ -173,6 +183,20 @@ class Reader:
         logger.warning("invalidation reader: %s; L1 is reset", reason)
 
     # -- applying --------------------------------------------------------------------------------------------
+
+    def _foresee(self, records: list[Record]) -> None:
+        """Let go at once of what `records` take away: too much where they turn out to follow something else."""
+        marks: dict[str, int] = {}
+        for record in records:
+            opened = self._tail.open(record)
+            if not isinstance(opened, Opened):
+                continue
+            frame, mark = opened.frame, marks.get(opened.frame.origin, opened.mark)
+            marks[frame.origin] = max(mark, frame.last)
+            for sequence, event in enumerate(frame.events, frame.first):
+                if sequence > mark and isinstance(event, _REMOVALS):
+                    with contextlib.suppress(Exception):  # it is applied again, and told then
+                        self._stream.listener.apply(event, record.position)
 
     def _apply_all(self, records: list[Record]) -> None:
         for record in records:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -158,10 +159,15 @@ class Tail:
 
     # -- taking ----------------------------------------------------------------------------------------------
 
-    async def next(self, wait: float) -> list[Record]:
-        """The records after this place, none after `wait` seconds; each is to be taken in turn."""
+    async def next(self, wait: float, foresee: Callable[[list[Record]], None] | None = None) -> list[Record]:
+        """The records after this place, none after `wait` seconds; each is to be taken in turn.
+
+        Where it takes another call to know that they follow what was read, `foresee` is told of them before.
+        """
         records = await self.read(self.after, wait)
         if records and self._meeting:
+            if foresee:
+                foresee(records)
             await self._recognise()
         return records
 

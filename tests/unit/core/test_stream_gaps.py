@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
+from async_hybrid_cache.positions import Position, Record
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import Event, KeysRemoved
 from async_hybrid_cache_codecs.frames import seal
@@ -120,6 +122,33 @@ def test_a_lost_tail_that_a_stranger_filled_beyond_the_reader_is_noticed_before_
                 log.forge(*frame("stranger", number, removed(f"by another {number}")))
             await eventually(lambda: one.resets)
             assert one.resets == ["the log lost its tail and reused its positions"]
+
+    asyncio.run(scenario())
+
+
+def test_what_a_record_takes_away_is_let_go_before_it_is_known_to_follow() -> None:
+    async def scenario() -> None:
+        log, calm = ScriptedLog("foreseen"), {"proof_seconds": 60.0, "heartbeat_seconds": 60.0}
+        async with Instance(log, call_timeout_seconds=5.0, **calm) as one:
+            await one.publish(removed(1))
+            await one.caught_up()
+            before, asked, answered = one.stream.reader.applied, asyncio.Event(), asyncio.Event()
+            read = log.read
+
+            async def read_late(start: Position, limit: int, wait: float) -> Sequence[Record]:
+                if limit == 1:
+                    asked.set()
+                    await answered.wait()
+                return await read(start, limit, wait)
+
+            log.read = read_late  # type: ignore[method-assign]
+            position = log.forge(*frame("another", 1, removed("k")))
+            await asyncio.wait_for(asked.wait(), 5)
+            assert (removed("k"), position) in one.events
+            assert one.stream.reader.applied == before
+            answered.set()
+            await eventually(lambda: one.stream.reader.applied == position)
+            assert one.resets == []
 
     asyncio.run(scenario())
 
