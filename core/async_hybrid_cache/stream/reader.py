@@ -14,6 +14,7 @@ from async_hybrid_cache_codecs.events import (
     KeysRemoved,
     PositionsAsked,
     ScopeCleared,
+    TagsInvalidated,
     Unknown,
 )
 from async_hybrid_cache_codecs.frames import OpenedFrame
@@ -32,7 +33,7 @@ __all__ = ["Reader"]
 
 logger = logging.getLogger("async_hybrid_cache")
 
-_REMOVALS = (KeysRemoved, KeysExpired, ScopeCleared, CacheCleared)
+_REMOVALS = (KeysRemoved, KeysExpired, TagsInvalidated, ScopeCleared, CacheCleared)
 
 
 class Reader:
