@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from async_hybrid_cache import ConfigurationError, OutboxTableError, PostgresOutbox
-from async_hybrid_cache.relay import Kind
+from async_hybrid_cache.offers import offers
+from async_hybrid_cache.relay import Kind, OutboxTable
 from async_hybrid_cache.relay.entries import removed
 from async_hybrid_cache.testing.waiting import eventually
 from async_hybrid_cache_codecs.events import CacheCleared, KeysRemoved, ScopeCleared, TagsInvalidated
@@ -234,6 +235,7 @@ class Uncertain:
 def test_a_commit_whose_answer_is_lost_loses_nothing(postgres: Server, kind: Kind) -> None:
     async def scenario() -> None:
         outbox: Any = Uncertain(await made(postgres.url), kind)
+        assert offers(outbox, OutboxTable)
         async with (
             connected(postgres.url) as connection,
             Instance(ScriptedLog(kind.name)) as instance,
